@@ -1,0 +1,50 @@
+# The developer's manual on one screen.
+SHELL := /bin/sh
+# The lab makes hosts, which takes root; the state stays the caller's.
+STATE := $(or $(AGENTRIG_STATE),$(or $(XDG_STATE_HOME),$(HOME)/.local/state)/agentrig)
+ROOT  := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E env AGENTRIG_STATE=$(STATE) XDG_CACHE_HOME=$(or $(XDG_CACHE_HOME),$(HOME)/.cache))
+PYTEST := .venv/bin/python -m pytest
+
+.PHONY: up test check unit lab docs golden release benchmark clean
+
+up: ## set up, say what this machine could carry, bring up a rehearsal rig that really serves
+	@scripts/setup.sh
+	-@.venv/bin/deploy plan
+	@$(ROOT) .venv/bin/deploy up --lab
+
+test: unit lab ## every ring of tests
+
+unit: ## the rings that need no host: unit, golden, contract
+	@scripts/setup.sh dev
+	@$(PYTEST) -n 2 tests/unit tests/golden tests/contract
+
+lab: ## the ring with real hosts, made on this machine
+	@scripts/setup.sh dev
+	@$(ROOT) $(PYTEST) -rs tests/lab
+
+check: ## lints, types, generated documentation
+	@scripts/setup.sh dev
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check -q .
+	@.venv/bin/mypy
+	@.venv/bin/yamllint --strict .
+	@ANSIBLE_HOME=.cache/ansible .venv/bin/ansible-lint --offline -q
+	@.venv/bin/python -m docs.generate --check
+
+docs: ## write the generated documentation again
+	@.venv/bin/python -m docs.generate
+
+golden: ## write the golden trees again; read the difference before you commit it
+	@.venv/bin/python -m tests.golden.renew
+
+benchmark: ## the figures of the README, measured here beside a fixed reference
+	@scripts/setup.sh dev
+	@$(ROOT) .venv/bin/python benchmarks/line.py
+
+release: ## a wheel and a source archive in dist/
+	@scripts/setup.sh dev
+	@.venv/bin/uv build --quiet
+
+clean: ## take the lab away, and what was built here
+	-@$(ROOT) .venv/bin/deploy lab down
+	@rm -rf .venv dist build .cache

@@ -1,0 +1,85 @@
+"""What one host should run, and why not the others: the outcome of ``plan``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from orchestrator.nouns import Noun
+from orchestrator.profile import Agent, RuntimeName
+
+AgenticClass = Literal["completion", "marginal", "floor", "strong", "near-frontier", "demonstration"]
+Confidence = Literal["exact", "estimated", "lower_bound"]
+
+
+class Parallel(Noun):
+    """How the llm is split: over cards side by side, and in stages."""
+
+    tensor: int = Field(default=1, ge=1)
+    pipeline: int = Field(default=1, ge=1)
+
+
+class LedgerRow(Noun):
+    """Where the memory of one card (or of RAM, ``gpu`` = ``cpu``) goes. All in MiB.
+
+    ``kv_mib`` is the cache for the promised context; ``reserve_mib`` what is left alone (the driver,
+    the desktop, a margin). The row fits when the sum of the four is at most ``capacity_mib``.
+    """
+
+    gpu: str
+    part: Literal["main", "sidecar"] = "main"
+    weights_mib: float
+    kv_mib: float
+    compute_mib: float
+    reserve_mib: float
+    capacity_mib: float
+
+
+class Rejection(Noun):
+    """One choice that was not taken, and the reason in a sentence."""
+
+    llm: str
+    quant: str | None = None
+    runtime: str | None = None
+    reason: str
+
+
+class Deployment(Noun):
+    """One host's decision. ``llm``, ``quant`` and ``runtime`` are names of catalog rows; ``gpus`` bus ids."""
+
+    host: str
+    profile: str
+    llm: str
+    #: The name that agents use, and that the runtime answers to.
+    served_name: str
+    quant: str
+    runtime: RuntimeName
+    gpus: tuple[str, ...] = ()
+    parallel: Parallel = Parallel()
+    context_tokens: int = Field(gt=0)
+    kv_dtype: str
+    slots: int = Field(default=1, ge=1)
+    #: Share of a card's memory that the runtime may take (vLLM, SGLang); None where it has no such thing.
+    memory_fraction: float | None = Field(default=None, gt=0, le=1)
+    #: Threads for a CPU runtime; None lets the runtime choose.
+    threads: int | None = Field(default=None, ge=1)
+    output_tokens: int = Field(gt=0)
+    agentic_class: AgenticClass
+    sidecar: str | None = None
+    agents: tuple[Agent, ...] = ()
+    runtime_port: int = 18080
+    gateway_port: int = 8080
+    gateway_address: str = "127.0.0.1"
+    ledger: tuple[LedgerRow, ...]
+    confidence: Confidence
+    reasons: tuple[str, ...]
+    rejections: tuple[Rejection, ...] = ()
+
+
+class StandIn(Noun):
+    """One substitution of a rehearsal: what was asked for, what serves instead, and why."""
+
+    what: str
+    instead: str
+    why: str

@@ -1,0 +1,27 @@
+"""A host as the control machine reaches it: the address book, not what the host is."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from orchestrator.nouns import Noun
+
+
+class Host(Noun):
+    """How one host is reached. ``connection`` is ``local`` for this machine, else ``ssh``."""
+
+    name: str
+    connection: Literal["ssh", "local"] = "ssh"
+    address: str = "127.0.0.1"
+    port: int = 22
+    user: str = "root"
+    private_key: str | None = None
+    known_hosts: str | None = None
+    become: bool = False
+    #: True for a throwaway host of the lab: stand-ins are allowed there and nowhere else.
+    lab: bool = False
+    #: Profile named by the inventory's variable ``agentrig_profile``.
+    profile: str | None = None
+
+
+LOCAL = Host(name="localhost", connection="local")

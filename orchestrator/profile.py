@@ -1,0 +1,74 @@
+"""What a rig's owner wants, and the hardware that he expects."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from orchestrator.nouns import Noun
+
+Use = Literal["solo", "team", "max_speed", "hybrid", "external"]
+Agent = Literal["aider", "cline", "opencode", "continue", "claude_code"]
+RuntimeName = Literal["vllm", "sglang", "llama_cpp", "ollama", "exllama", "tensorrt_llm", "external", "xllamacpp"]
+
+
+class ExpectedGpu(Noun):
+    """Cards of one kind: a name of the GPU catalog and how many. ``vram_mib`` overrides the catalog's.
+
+    ``by`` says what detection is held against: the card itself, or its vendor and memory alone.
+    """
+
+    name: str
+    by: Literal["name", "memory"] = "name"
+    count: int = Field(default=1, ge=1)
+    vram_mib: int | None = Field(default=None, gt=0)
+
+
+class Hardware(Noun):
+    """The machine that the profile is made for; detection is held against it. Empty ``gpus``: none needed."""
+
+    gpus: tuple[ExpectedGpu, ...] = ()
+    ram_mib: int | None = Field(default=None, gt=0)
+
+
+class LlmWish(Noun):
+    """What the owner fixes of the choice; what he leaves out is chosen."""
+
+    name: str | None = None
+    quant: str | None = None
+    context_tokens: int | None = Field(default=None, gt=0)
+    kv_dtype: str | None = None
+    slots: int | None = Field(default=None, ge=1)
+
+
+class RuntimeWish(Noun):
+    """What the owner fixes of the runtime. ``url`` is for ``external`` alone."""
+
+    name: RuntimeName | None = None
+    port: int = Field(default=18080, ge=1, le=65535)
+    url: str | None = None
+
+
+class Gateway(Noun):
+    """The one door. Plain HTTP never leaves the host: without TLS the address is a loopback one."""
+
+    port: int = Field(default=8080, ge=1, le=65535)
+    address: Literal["127.0.0.1"] = "127.0.0.1"
+
+
+class Profile(Noun):
+    """A profile, with what it extends already merged in."""
+
+    name: str
+    description: str = ""
+    extends: str | None = None
+    hardware: Hardware = Hardware()
+    use: Use = "solo"
+    users: int = Field(default=1, ge=1)
+    agents: tuple[Agent, ...] = ()
+    #: Set on profiles that show the plumbing with an llm below the floor for agents.
+    demonstration: bool = False
+    llm: LlmWish = LlmWish()
+    runtime: RuntimeWish = RuntimeWish()
+    gateway: Gateway = Gateway()
