@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -56,6 +56,9 @@ class Deployment(Noun):
     quant: str
     runtime: RuntimeName
     gpus: tuple[str, ...] = ()
+    #: Place of each of ``gpus`` in PCI order among all of the host's cards of that vendor (what CUDA counts with
+    #: ``CUDA_DEVICE_ORDER=PCI_BUS_ID``). Empty: the runtime sees every card.
+    gpu_indices: tuple[int, ...] = ()
     parallel: Parallel = Parallel()
     context_tokens: int = Field(gt=0)
     kv_dtype: str
@@ -75,6 +78,10 @@ class Deployment(Noun):
     confidence: Confidence
     reasons: tuple[str, ...]
     rejections: tuple[Rejection, ...] = ()
+
+    def decision(self) -> dict[str, Any]:
+        """Give what was decided, without the words and figures that explain it: what a host is told."""
+        return self.model_dump(mode="json", exclude={"ledger", "confidence", "reasons", "rejections"})
 
 
 class StandIn(Noun):

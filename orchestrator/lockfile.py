@@ -10,10 +10,11 @@ from orchestrator.deployment import Deployment, StandIn
 from orchestrator.nouns import Noun, digest_of
 
 #: file: one file (weights, a release binary's archive member). tree: built on the host from parts (venv, npm).
-ArtefactKind = Literal["deb", "wheel", "npm", "file", "binary", "image", "collection", "venv", "npm_tree"]
+#: folder: its parts, each under its filename (weights in several files).
+ArtefactKind = Literal["deb", "wheel", "npm", "file", "binary", "image", "collection", "venv", "npm_tree", "folder"]
 
 #: Kinds that are not fetched but built on the host from their parts.
-BUILT_KINDS = ("venv", "npm_tree")
+BUILT_KINDS = ("venv", "npm_tree", "folder")
 
 
 class Artefact(Noun):
@@ -83,6 +84,10 @@ class HostLock(Noun):
     #: Packages asked for by name; the rest of ``debs`` is their closure.
     packages: tuple[str, ...] = ()
     upgrades: tuple[PackageChange, ...] = ()
+    #: The host's own packages that ``debs`` depend on: without one of them the closure must be resolved again.
+    leans_on: tuple[str, ...] = ()
+    #: Ids of what the real deployment would use where a rehearsal is applied: locked, not fetched, not linked.
+    asked: tuple[str, ...] = ()
 
     @property
     def applied(self) -> Deployment:

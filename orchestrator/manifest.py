@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from orchestrator.lockfile import PackageChange
 from orchestrator.nouns import Noun
 from orchestrator.snapshot import Listener
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+#: What a difference says of a thing that is there, or is not.
+PRESENT, ABSENT, NOT_INSTALLED = "present", "absent", "not installed"
 
 DriftKind = Literal["file", "link", "tree", "package", "hold", "unit", "user", "group", "table", "listener"]
 
@@ -103,3 +109,127 @@ class Drift(Noun):
     name: str
     expected: str
     found: str
+
+
+def restore(reading: Reading, filled: Mapping[str, str]) -> Reading:
+    """Give a reading with placeholders put back: ``filled`` is digest of filled content -> digest with placeholders."""
+    files = tuple(item.model_copy(update={"sha256": filled.get(item.sha256, item.sha256)}) for item in reading.files)
+    return reading.model_copy(update={"files": files})
+
+
+def compare(manifest: Manifest, reading: Reading) -> tuple[Drift, ...]:
+    """Give every difference between what was put on a host and what it has, in the manifest's order.
+
+    Of the listening sockets those of the manifest must be there, those of ``before`` may be, and no other may. Files
+    with secrets are compared as they stand: put the placeholders back with ``restore`` beforehand.
+    """
+    return (
+        *_files(manifest, reading),
+        *_links(manifest, reading),
+        *_trees(manifest, reading),
+        *_packages(manifest, reading),
+        *_units(manifest, reading),
+        *_names("user", manifest.users, reading.users),
+        *_names("group", manifest.groups, reading.groups),
+        *_names("table", manifest.tables, reading.tables),
+        *_listeners(manifest, reading),
+    )
+
+
+def _files(manifest: Manifest, reading: Reading) -> Iterator[Drift]:
+    found = {item.path: item for item in reading.files}
+    for item in manifest.files:
+        other = found.get(item.path)
+        if other is None:
+            yield Drift(kind="file", name=item.path, expected="a file", found=ABSENT)
+            continue
+        mode, other_mode = int(item.mode, 8), int(other.mode, 8)
+        if mode != other_mode:
+            yield Drift(kind="file", name=item.path, expected=f"mode {mode:04o}", found=f"mode {other_mode:04o}")
+        ours, theirs = f"{item.owner}:{item.group}", f"{other.owner}:{other.group}"
+        if ours != theirs:
+            yield Drift(kind="file", name=item.path, expected=f"owner {ours}", found=f"owner {theirs}")
+        if item.sha256 != other.sha256:
+            yield Drift(kind="file", name=item.path, expected=_content(item.sha256), found=_content(other.sha256))
+
+
+def _links(manifest: Manifest, reading: Reading) -> Iterator[Drift]:
+    found = {item.path: item.target for item in reading.links}
+    for item in manifest.links:
+        target = found.get(item.path)
+        if target != item.target:
+            yield Drift(
+                kind="link",
+                name=item.path,
+                expected=f"-> {item.target}",
+                found=ABSENT if target is None else f"-> {target}",
+            )
+
+
+def _trees(manifest: Manifest, reading: Reading) -> Iterator[Drift]:
+    found = {item.path: item.digest for item in reading.trees}
+    for item in manifest.trees:
+        digest = found.get(item.path)
+        if digest is None:
+            yield Drift(kind="tree", name=item.path, expected="a complete tree", found="absent, or without its marker")
+        elif digest != item.digest:
+            yield Drift(kind="tree", name=item.path, expected=_content(item.digest), found=_content(digest))
+
+
+def _packages(manifest: Manifest, reading: Reading) -> Iterator[Drift]:
+    found = {item.name: item for item in reading.packages}
+    for item in manifest.packages:
+        other = found.get(item.name)
+        if other is None or other.version != item.version:
+            yield Drift(
+                kind="package", name=item.name, expected=item.version, found=other.version if other else NOT_INSTALLED
+            )
+        if other is not None and other.held != item.held:
+            words = {True: "held", False: "not held"}
+            yield Drift(kind="hold", name=item.name, expected=words[item.held], found=words[other.held])
+
+
+def _units(manifest: Manifest, reading: Reading) -> Iterator[Drift]:
+    found = {item.name: item for item in reading.units}
+    for item in manifest.units:
+        other = found.get(item.name)
+        if other != item:
+            yield Drift(
+                kind="unit", name=item.name, expected=_unit_state(item), found=_unit_state(other) if other else ABSENT
+            )
+
+
+def _unit_state(item: UnitItem) -> str:
+    return f"{'enabled' if item.enabled else 'disabled'}, {'active' if item.active else 'inactive'}"
+
+
+def _names(kind: DriftKind, wanted: Iterable[str], found: Iterable[str]) -> Iterator[Drift]:
+    there = set(found)
+    for name in wanted:
+        if name not in there:
+            yield Drift(kind=kind, name=name, expected=PRESENT, found=ABSENT)
+
+
+def _listeners(manifest: Manifest, reading: Reading) -> Iterator[Drift]:
+    found = {_socket(one): one for one in reading.listeners}
+    declared = {_socket(one) for one in manifest.listeners}
+    allowed = declared | {_socket(one) for one in manifest.before.listeners}
+    for name in sorted(declared - set(found)):
+        yield Drift(kind="listener", name=name, expected="listening", found="not listening")
+    for name in sorted(set(found) - allowed):
+        program = found[name].program
+        yield Drift(
+            kind="listener",
+            name=name,
+            expected="not listening",
+            found=f"listening ({program})" if program else "listening",
+        )
+
+
+def _socket(one: Listener) -> str:
+    address = f"[{one.address}]" if ":" in one.address else one.address
+    return f"{one.protocol} {address}:{one.port}"
+
+
+def _content(digest: str) -> str:
+    return f"content {digest[:12]}" if digest else "content not known"

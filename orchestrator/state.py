@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import secrets as random
+import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -103,6 +104,12 @@ class HostState:
         write(self.folder / "rendered.json", rendered.to_json())
         write(self.folder / "manifests" / f"{manifest.release}.json", manifest.to_json())
         write(self.folder / "manifest.json", manifest.to_json())
+
+    def keep_asked(self, rendered: Rendered) -> None:
+        """Keep the rendering of what was asked for where a rehearsal is applied, placeholders in place."""
+        shutil.rmtree(self.folder / "asked", ignore_errors=True)
+        for file in rendered.files:
+            write(self.folder / "asked" / file.path, file.content, int(file.mode, 8))
 
     def return_to(self, manifest: Manifest) -> None:
         """Make a former manifest the present one again, as after a roll-back."""

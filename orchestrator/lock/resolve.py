@@ -1,0 +1,194 @@
+"""``resolve``: from requests to a lock, and every byte that is applied in the store."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator import __version__
+from orchestrator.errors import LockError
+from orchestrator.lock import apt, apt_parse, runtime, weights, wheels
+from orchestrator.lock.former import Former, used_by
+from orchestrator.lock.wanted import Request, Target, Wanted, target_of, wanted
+from orchestrator.lock.weights import Resolved
+from orchestrator.lockfile import HostLock, Lock
+from orchestrator.progress import Event
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+    from orchestrator.catalog.rows import Catalog, RuntimeRow
+    from orchestrator.lock.store import Store
+    from orchestrator.lockfile import Artefact
+    from orchestrator.progress import Progress
+
+
+def resolve(  # noqa: PLR0913 - the room's one door
+    requests: Mapping[str, Request],
+    store: Store,
+    previous: Lock | None,
+    progress: Progress,
+    *,
+    catalog: Catalog,
+    upgrade: Collection[str] = (),
+) -> Lock:
+    """Give the lock that holds all that the requests need, and fill the store with what is applied.
+
+    What ``previous`` has for the same request stays and is not asked anew; a blob that is missing is fetched by its
+    locked version and digest. Versions move for the names in ``upgrade`` alone (``*``: all). Where nothing changed,
+    ``previous`` itself is given. Raises LockError, CatalogError, and UsageError for an unknown name.
+    """
+    store.tidy()
+    former = Former(previous, upgrade)
+    if previous:
+        former.names_are_known()
+    hosts = dict(former.hosts)
+    for name, request in requests.items():
+        hosts[name] = _Job(name, request, store, former, progress, catalog).run()
+    artefacts = used_by(hosts.values(), former.artefacts)
+    if previous and hosts == previous.hosts and artefacts == previous.artefacts:
+        return previous
+    return Lock(agentrig=__version__, hosts=dict(sorted(hosts.items())), artefacts=artefacts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One host's part of the lock."""
+
+    name: str
+    request: Request
+    store: Store
+    former: Former
+    progress: Progress
+    catalog: Catalog
+
+    def run(self) -> HostLock:
+        """Resolve and fetch packages, runtime and weights side by side."""
+        request = self.request
+        applied = wanted(request.applied, request.packages, self.catalog)
+        asked = wanted(request.deployment, (), self.catalog) if request.rehearsal else None
+        with ThreadPoolExecutor(max_workers=5, thread_name_prefix="lock") as pool:
+            closing = pool.submit(self._closure, applied.packages)
+            guess = self._target(closing, applied.packages)
+            links = self._start(pool, applied, guess, apply=True)
+            others = self._start(pool, asked, guess, apply=False) if asked else {}
+            closure = closing.result()
+            target = self._target(closing, applied.packages, sure=True)
+            if target != guess:
+                links.update(self._start(pool, applied, target, apply=True))
+            made = {name: future.result() for name, future in links.items()}
+            real = {name: future.result() for name, future in others.items()}
+        self.former.know(one for each in (*made.values(), *real.values()) for one in each.all)
+        self.former.know(closure.debs)
+        return HostLock(
+            profile_digest=request.profile_digest,
+            hardware_digest=request.snapshot.hardware_digest(),
+            deployment=request.deployment,
+            rehearsal=request.rehearsal,
+            stand_ins=request.stand_ins,
+            links={name: each.top.id for name, each in made.items()},
+            debs=tuple(deb.id for deb in closure.debs),
+            packages=applied.packages,
+            upgrades=closure.upgrades,
+            leans_on=closure.leans_on,
+            asked=tuple(each.top.id for each in real.values()),
+        )
+
+    def _start(
+        self, pool: ThreadPoolExecutor, what: Wanted, target: Target, *, apply: bool
+    ) -> dict[str, Future[Resolved]]:
+        if what.weights is None:
+            return {}
+        return {
+            "runtime": pool.submit(self._runtime, what.runtime, target, apply=apply),
+            "llm": pool.submit(self._weights, what, target, apply=apply),
+        }
+
+    def _target(self, closing: Future[apt.Closure], packages: tuple[str, ...], *, sure: bool = False) -> Target:
+        """Give what wheels must suit; before the closure is known, from the interpreter that the host has now."""
+        snapshot = self.request.snapshot
+        now = snapshot.python.version if snapshot.python else None
+        if sure or now is None or self.former.closure(snapshot, packages) is not None:
+            installed = {package.name: package.version for package in snapshot.packages}
+            installed.update({deb.name: deb.version for deb in closing.result().debs})
+            now = apt_parse.interpreter(installed, now)
+        if now is None:
+            raise LockError(
+                "the host has no /usr/bin/python3, and no package of the lock brings one",
+                where=self.name,
+                do="install python3 there, or name python3-venv among the packages",
+            )
+        return target_of(snapshot, now)
+
+    def _closure(self, packages: tuple[str, ...]) -> apt.Closure:
+        snapshot = self.request.snapshot
+        closure = self.former.closure(snapshot, packages)
+        if closure is None:
+            self._tell(f"resolving apt packages: {' '.join(packages)}")
+            held, ours = self.former.held_debs(self.name)
+            upgrade = bool(self.former.upgrade)
+            found = apt.resolve_debs(snapshot, packages, self.store, held=held, ours=ours, upgrade=upgrade)
+            closure = self.former.joined(self.name, found)
+        self._fetch(closure.debs, lambda missing: apt.fetch_debs(missing, snapshot, self.store), "apt packages")
+        return closure
+
+    def _runtime(self, row: RuntimeRow, target: Target, *, apply: bool) -> Resolved:
+        found = self.former.resolved(self.name, runtime.source_of(row, target), again=apply)
+        if found is None:
+            self._tell(f"resolving {row.title}")
+            try:
+                found = runtime.resolve_runtime(row, target, self.store, self.former.held(row.name))
+            except LockError as error:
+                if apply:
+                    raise
+                return Resolved(runtime.unresolved(row, target, error.what))
+            if apply:
+                found = self._fetched_runtime(found, target)
+        elif apply:
+            self._fetch(found.parts, lambda missing: wheels.fetch_wheels(missing, target, self.store), row.title)
+        return found
+
+    def _fetched_runtime(self, found: Resolved, target: Target) -> Resolved:
+        """Fetch a runtime's wheels and give them with the sizes that are known now."""
+        self._fetch(found.parts, lambda missing: wheels.fetch_wheels(missing, target, self.store), found.top.name)
+        parts = wheels.sized(found.parts, self.store)
+        total = sum(part.bytes or 0 for part in parts) or None
+        return Resolved(found.top.model_copy(update={"bytes": total}), parts)
+
+    def _weights(self, what: Wanted, target: Target, *, apply: bool) -> Resolved:
+        if what.weights is None:
+            raise LockError(f"{what.runtime.title} serves no weights of ours", where=self.name)
+        found = self.former.resolved(self.name, weights.source_of(what.weights), again=apply)
+        if found is None:
+            self._tell(f"resolving {what.weights.llm} {what.weights.quant}")
+            found = weights.resolve_weights(what.weights, target, self.store)
+        if apply:
+            self._fetch(found.all, lambda missing: weights.fetch_weights(missing, target, self.store), what.weights.llm)
+        return found
+
+    def _fetch(self, artefacts: Iterable[Artefact], fetch: Callable[[list[Artefact]], None], what: str) -> None:
+        missing = absent(artefacts, self.store)
+        if not missing:
+            return
+        total = sum(one.bytes or 0 for one in missing)
+        self._tell(f"fetching {what}: {len(missing)} files", 0, total or None)
+        fetch(missing)
+        done = sum(self.store.path(str(one.digest)).stat().st_size for one in missing)
+        self.progress(Event("lock", f"fetched {what}", self.name, done, done, "ok"))
+
+    def _tell(self, text: str, done: int | None = None, total: int | None = None) -> None:
+        self.progress(Event("lock", text, self.name, done, total))
+
+
+def absent(artefacts: Iterable[Artefact], store: Store) -> list[Artefact]:
+    """Give the artefacts that are fetched, known by digest, and not in the store."""
+    fetched = (one for one in artefacts if one.kind in {"deb", "wheel", "file"} and one.digest)
+    return [one for one in fetched if not store.has(str(one.digest))]
+
+
+def missing(lock: Lock, host: str, store: Store) -> tuple[Artefact, ...]:
+    """Give what a host uses and the store does not have; what has no digest counts as missing."""
+    used = lock.artefacts_of(host)
+    gone = absent(used, store)
+    return tuple(one for one in used if one.digest is None or one in gone)
