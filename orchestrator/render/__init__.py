@@ -1,0 +1,70 @@
+"""A Deployment -> all that would be put on its host, as text. Pure: it reads its templates and nothing else."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.nouns import digest_of
+from orchestrator.render.gateway import HEALTH_PATH, TEST_COMMAND, gateway_files
+from orchestrator.render.runtimes import parts_of
+from orchestrator.render.units import (
+    GATEWAY_UNIT,
+    GATEWAY_USER,
+    RUNTIME_UNIT,
+    RUNTIME_USER,
+    links_of,
+    runtime_files,
+)
+from orchestrator.rendered import Rendered, RenderedFile, RenderedUnit, RenderedUser
+from orchestrator.snapshot import Listener
+
+if TYPE_CHECKING:
+    from orchestrator.catalog.rows import Catalog, RuntimeRow
+    from orchestrator.deployment import Deployment
+    from orchestrator.render.runtimes.shared import RuntimeParts
+
+__all__ = ["render"]
+
+
+def render(deployment: Deployment, catalog: Catalog) -> Rendered:
+    """Give the rendering of one host; raises UsageError where a runtime has no builder or lacks what is asked."""
+    row, parts = catalog.runtimes[deployment.runtime], parts_of(deployment, catalog)
+    files = (
+        RenderedFile(path="deployment.json", content=json.dumps(deployment.decision(), indent=2, ensure_ascii=False) + "\n"),
+        *runtime_files(deployment, parts),
+        *gateway_files(deployment, row),
+    )
+    return Rendered(
+        deployment_digest=digest_of(deployment.decision()),
+        files=tuple(sorted(files, key=lambda file: file.path)),
+        links=(*links_of(RUNTIME_UNIT), *links_of(GATEWAY_UNIT)),
+        units=(RenderedUnit(name=RUNTIME_UNIT), RenderedUnit(name=GATEWAY_UNIT)),
+        users=(RenderedUser(name=GATEWAY_USER), RenderedUser(name=RUNTIME_USER)),
+        listeners=(
+            Listener(protocol="tcp", address="127.0.0.1", port=deployment.runtime_port),
+            Listener(protocol="tcp", address=deployment.gateway_address, port=deployment.gateway_port),
+        ),
+        artefacts=("llm", "runtime"),
+        packages=_packages(row, parts),
+        variables=_variables(deployment, row, parts),
+    )
+
+
+def _packages(row: RuntimeRow, parts: RuntimeParts) -> tuple[str, ...]:
+    venv = ("python3-venv",) if row.install.kind == "venv" else ()
+    return tuple(sorted({"nginx", *venv, *row.install.packages, *parts.packages}))
+
+
+def _variables(deployment: Deployment, row: RuntimeRow, parts: RuntimeParts) -> dict[str, Any]:
+    return {
+        "gateway_unit": GATEWAY_UNIT,
+        "gateway_test": list(TEST_COMMAND),
+        "gateway_port": deployment.gateway_port,
+        "gateway_health": f"http://{deployment.gateway_address}:{deployment.gateway_port}{HEALTH_PATH}",
+        "gateway_health_statuses": [204],
+        "runtime_unit": RUNTIME_UNIT,
+        "runtime_port": deployment.runtime_port,
+        "runtime_health": f"http://127.0.0.1:{deployment.runtime_port}{row.health_path}",
+        "runtime_seconds": parts.start_timeout_seconds,
+    }
