@@ -30,8 +30,9 @@ __all__ = ["render"]
 def render(deployment: Deployment, catalog: Catalog) -> Rendered:
     """Give the rendering of one host; raises UsageError where a runtime has no builder or lacks what is asked."""
     row, parts = catalog.runtimes[deployment.runtime], parts_of(deployment, catalog)
+    decision = json.dumps(deployment.decision(), indent=2, ensure_ascii=False) + "\n"
     files = (
-        RenderedFile(path="deployment.json", content=json.dumps(deployment.decision(), indent=2, ensure_ascii=False) + "\n"),
+        RenderedFile(path="deployment.json", content=decision),
         *runtime_files(deployment, parts),
         *gateway_files(deployment, row),
     )

@@ -33,8 +33,15 @@ def test_the_same_decision_gives_the_same_bytes(deployment: Deployment) -> None:
 @BOTH
 def test_the_decision_is_among_the_files(deployment: Deployment) -> None:
     rendered = render(deployment, CATALOG)
-    assert Deployment.from_json(content(rendered, "deployment.json")) == deployment
-    assert rendered.deployment_digest == deployment.fingerprint()
+    assert json.loads(content(rendered, "deployment.json")) == deployment.decision()
+
+
+@BOTH
+def test_other_words_for_the_same_decision_render_the_same(deployment: Deployment) -> None:
+    reworded = deployment.model_copy(update={"reasons": ("in other words",), "confidence": "exact"})
+    assert render(reworded, CATALOG) == render(deployment, CATALOG)
+    moved = deployment.model_copy(update={"context_tokens": deployment.context_tokens // 2})
+    assert render(moved, CATALOG) != render(deployment, CATALOG)
 
 
 @BOTH
