@@ -1,0 +1,122 @@
+"""Our own machine, asked through the same commands as every other, and a manifest held against a folder of it."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import sys
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator.detect import Question, ask, read_local
+from orchestrator.detect.readings import parse_reading
+from orchestrator.detect.script import Output
+from orchestrator.errors import ProbeGarbled
+from orchestrator.inventory import LOCAL, Host
+from orchestrator.manifest import FileItem, LinkItem, Manifest, PackageItem, TreeItem, UnitItem, compare
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def manifest(folder: Path) -> Manifest:
+    """A manifest of files in a folder, whose names a shell could stumble over."""
+    owner = pwd.getpwuid(os.getuid()).pw_name
+    names = ("plain", "a name", "it's", "$(touch gone)", "-n", "ü")
+    files = []
+    for name in names:
+        (folder / name).write_text(name, encoding="utf-8")
+        (folder / name).chmod(0o640)
+        group = (folder / name).group()
+        digest = sha256(name.encode()).hexdigest()
+        files.append(FileItem(path=str(folder / name), mode="0640", owner=owner, group=group, sha256=digest))
+    (folder / "link").symlink_to("no where")
+    return Manifest(
+        host="localhost",
+        release="r",
+        deployment_id="d",
+        lock_digest="sha256:0",
+        files=tuple(files),
+        links=(LinkItem(path=str(folder / "link"), target="no where"),),
+        users=(owner,),
+    )
+
+
+def test_this_machine_is_read_without_a_problem_of_ours() -> None:
+    snapshot = read_local("here")
+    assert snapshot.name == "here"
+    assert snapshot.ram_mib > 256
+    assert snapshot.cpus >= 1
+    assert not [one for one in snapshot.problems if one.kind == ProbeGarbled.kind]
+
+
+def test_a_local_host_answers_both_questions_at_once(tmp_path: Path) -> None:
+    wanted = manifest(tmp_path)
+    answer = ask([Question(host=LOCAL, snapshot=True, manifest=wanted)])["localhost"]
+    assert answer.error is None
+    assert answer.snapshot
+    assert answer.reading
+    allowed = wanted.model_copy(
+        update={"before": wanted.before.model_copy(update={"listeners": answer.reading.listeners})}
+    )
+    assert compare(allowed, answer.reading) == ()
+    assert not (tmp_path / "gone").exists()
+
+
+def test_what_is_absent_is_absent_from_the_reading(tmp_path: Path) -> None:
+    wanted = manifest(tmp_path)
+    for file in wanted.files:
+        (tmp_path / file.path).unlink()
+    (tmp_path / "link").unlink()
+    (tmp_path / "plain").mkdir()
+    missing = wanted.model_copy(
+        update={
+            "trees": (TreeItem(path=str(tmp_path / "tree"), key="k", digest="d"),),
+            "packages": (PackageItem(name="surely-no-such-package", version="1"),),
+            "units": (UnitItem(name="surely-no-such.service", enabled=True, active=True),),
+            "users": ("surely-nobody",),
+            "tables": ("inet surely-none",),
+        }
+    )
+    reading = ask([Question(host=LOCAL, snapshot=False, manifest=missing)])["localhost"].reading
+    assert reading
+    found = reading.model_dump(exclude={"listeners"})
+    assert not any(found.values()), found
+
+
+def test_a_unit_is_read_from_systemds_blocks(tmp_path: Path) -> None:
+    names = ("on.service", "off.service", "unknown.service")
+    wanted = manifest(tmp_path).model_copy(
+        update={
+            "units": tuple(UnitItem(name=name, enabled=True, active=True) for name in names),
+            "files": (),
+            "links": (),
+            "users": (),
+        }
+    )
+    states = (("active", "enabled"), ("failed", "linked"), ("inactive", ""))
+    said = "\n".join(f"ActiveState={active}\nUnitFileState={file}\n" for active, file in states)
+    outputs = {"units": Output(said), "sockets": Output("table tcp\n"), "holders": Output("")}
+    assert parse_reading(wanted, outputs).units == (
+        UnitItem(name="on.service", enabled=True, active=True),
+        UnitItem(name="off.service", enabled=False, active=False),
+    )
+
+
+def test_a_reading_without_its_sockets_is_no_reading(tmp_path: Path) -> None:
+    with pytest.raises(ProbeGarbled):
+        parse_reading(manifest(tmp_path), {})
+
+
+def test_a_child_that_fails_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    answer = ask([Question(host=Host(name="far", address="192.0.2.1"))])["far"]
+    assert answer.error
+    assert answer.error["where"] == "far"
+    assert "\n" not in answer.error["what"]
+
+
+def test_the_child_process_alone_has_gevent() -> None:
+    assert not {"gevent", "pyinfra"} & set(sys.modules)
