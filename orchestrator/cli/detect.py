@@ -1,0 +1,54 @@
+"""``deploy detect``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.cli.common import show_json, targets, verb
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.snapshot import HostSnapshot
+
+
+@click.command("detect")
+@targets
+@verb
+def command(inventory: Path | None, limit: str | None, lab: bool, as_json: bool, verbose: bool) -> int:
+    """Read this machine, or every host of an inventory at once."""
+    from orchestrator.cli.wired import wired
+    from orchestrator.errors import exit_code_of_many
+    from orchestrator.line.reading import read_all
+    from orchestrator.line.targets import Asked
+
+    rooms = wired(inventory, verbose=verbose)
+    read = read_all(Asked(inventory, limit, (), lab), rooms.catalog, rooms.lab, rooms.ports)
+    if as_json:
+        show_json({"hosts": [one.document() for one in read]})
+    else:
+        for one in read:
+            lines = snapshot_lines(one.snapshot) if one.snapshot else [f"{one.name}: {one.error}"]
+            click.echo("\n".join(lines))
+    return exit_code_of_many(one.error.exit_code for one in read if one.error)
+
+
+def snapshot_lines(snapshot: HostSnapshot) -> list[str]:
+    """Give a snapshot as a person reads it."""
+    python = f"Python {snapshot.python.version}" if snapshot.python else "no /usr/bin/python3"
+    lines = [
+        f"{snapshot.name}: {snapshot.os.pretty or snapshot.os.id}, {snapshot.arch}, {python}",
+        f"  {snapshot.cpus} cpus, {snapshot.ram_mib} MiB of RAM, {snapshot.disk_free_mib} MiB of disk free",
+        f"  systemd {'runs' if snapshot.systemd else 'does not run'}"
+        + (f", in {snapshot.container}" if snapshot.container else "")
+        + (f", driver {snapshot.driver}" if snapshot.driver else ""),
+    ]
+    for gpu in snapshot.gpus:
+        free = f", {gpu.vram_free_mib} free" if gpu.vram_free_mib is not None else ""
+        lines.append(f"  GPU {gpu.index}: {gpu.name}, {gpu.vram_mib} MiB{free}, at {gpu.bus_id} (by {gpu.source})")
+    if not snapshot.gpus:
+        lines.append("  no GPU")
+    lines += [f"  problem: {problem.what}. {problem.do}" for problem in snapshot.problems]
+    return lines

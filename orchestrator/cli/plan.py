@@ -1,0 +1,52 @@
+"""``deploy plan``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.cli.common import catalog_for, pretended, profiles, show_json, verb
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.command("plan")
+@profiles
+@pretended
+@click.option("--llm", metavar="L", help="Fix the llm.")
+@click.option("--quant", metavar="Q", help="Fix the quantisation.")
+@click.option("--runtime", metavar="R", help="Fix the runtime.")
+@click.option("--context", type=click.IntRange(1), metavar="TOKENS", help="Fix the window.")
+@click.option("--users", type=click.IntRange(1), metavar="N", help="How many people use it at once.")
+@click.option("--explain", is_flag=True, help="A page one would send to a colleague.")
+@verb
+def command(
+    profiles: tuple[str, ...],
+    gpus: tuple[str, ...],
+    ram_mib: int | None,
+    snapshot: Path | None,
+    llm: str | None,
+    quant: str | None,
+    runtime: str | None,
+    context: int | None,
+    users: int | None,
+    explain: bool,
+    as_json: bool,
+    verbose: bool,
+) -> int:
+    """Decide what a machine should run, and say why not the others."""
+    del verbose
+    from orchestrator.line.planning import Pretended, Wishes, explained, plan_for
+
+    catalog = catalog_for(None)
+    wishes = Wishes(llm=llm, quant=quant, runtime=runtime, context=context, users=users)
+    plans = plan_for(profiles, Pretended(gpus, ram_mib, snapshot), wishes, catalog)
+    if as_json:
+        documents = [planned.document() for planned in plans]
+        show_json(documents[0] | ({"plans": documents} if len(documents) > 1 else {}))
+        return 0
+    for planned in plans:
+        click.echo(explained(planned, catalog) if explain else "\n".join(planned.lines()))
+    return 0

@@ -1,0 +1,67 @@
+"""``deploy up``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.cli.common import profiles, show_json, targets, verb
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.command("up")
+@profiles
+@targets
+@click.option("--locked", is_flag=True, help="Refuse to go on where the lock would change.")
+@click.option("--replan", is_flag=True, help="Decide anew, whatever the lock says.")
+@click.option("--full", is_flag=True, help="Run Ansible also where the manifest holds.")
+@click.option("--check", is_flag=True, help="Change nothing; say what would be.")
+@click.option("--yes", is_flag=True, help="Answer every question with yes.")
+@verb
+def command(
+    profiles: tuple[str, ...],
+    inventory: Path | None,
+    limit: str | None,
+    lab: bool,
+    locked: bool,
+    replan: bool,
+    full: bool,
+    check: bool,
+    yes: bool,
+    as_json: bool,
+    verbose: bool,
+) -> int:
+    """Detect, plan, lock, render, apply, verify: ready means accepted."""
+    from orchestrator.cli.screen import outcome_lines, try_next
+    from orchestrator.cli.wired import wired
+    from orchestrator.line.targets import Asked, to_bring_up
+    from orchestrator.line.up import up
+    from orchestrator.line.values import Wish
+
+    rooms = wired(inventory, yes=yes, verbose=verbose)
+    wish = Wish(
+        rooms.state.lock_file(lab=lab, inventory=inventory),
+        lab=lab,
+        locked=locked,
+        replan=replan,
+        full=full,
+        check=check,
+    )
+    with rooms.state.alone("up"):
+        try:
+            asked = Asked(inventory, limit, profiles, lab)
+            hosts = to_bring_up(asked, rooms.catalog, rooms.lab, rooms.screen.tell)
+            outcome = up(hosts, wish, rooms.way)
+        finally:
+            rooms.screen.close()
+    if as_json:
+        show_json(outcome.document())
+    else:
+        for host in outcome.hosts:
+            click.echo("\n".join(outcome_lines(host)))
+        if lab:
+            click.echo("\n".join(try_next(outcome.hosts)))
+    return outcome.exit_code

@@ -1,0 +1,70 @@
+"""The rooms wired for a verb: state, catalog, lab, ports, progress."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.cli.common import catalog_for
+from orchestrator.cli.screen import Screen, proposal_lines
+from orchestrator.errors import UsageError
+from orchestrator.lab import Lab
+from orchestrator.line.ports import Way
+from orchestrator.line.wiring import real
+from orchestrator.state import State
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.catalog.rows import Catalog
+    from orchestrator.inventory import Host
+    from orchestrator.line.ports import Ports
+    from orchestrator.line.values import Proposal
+    from orchestrator.lockfile import Lock
+
+
+@dataclass(frozen=True)
+class Wired:
+    """What a verb works with."""
+
+    state: State
+    catalog: Catalog
+    lab: Lab
+    ports: Ports
+    screen: Screen
+
+    @property
+    def way(self) -> Way:
+        """Give the effects and the screen that is told."""
+        return Way(self.ports, self.screen.tell)
+
+    def lock_of(self, host: Host, inventory: Path | None) -> Lock | None:
+        """Give the lock that a host's decision stands in."""
+        return self.ports.read_lock(self.state.lock_file(lab=host.lab, inventory=inventory))
+
+
+def wired(inventory: Path | None = None, *, yes: bool = False, verbose: bool = False) -> Wired:
+    """Wire the rooms."""
+    state, catalog = State.here(), catalog_for(inventory)
+    lab = Lab(state.lab)
+    screen = Screen(verbose=verbose)
+
+    def confirm(proposal: Proposal) -> bool:
+        for line in proposal_lines(proposal):
+            click.echo(line, err=True)
+        screen.close()
+        return ask_terminal("Go on?", yes=yes)
+
+    return Wired(state, catalog, lab, real(state, catalog, lab, confirm), screen)
+
+
+def ask_terminal(question: str, *, yes: bool) -> bool:
+    """Ask a person; raises UsageError where there is none to ask."""
+    if yes:
+        return True
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError("this asks before it changes a host, and there is no terminal to ask at", do="add --yes")
+    return click.confirm(question, err=True)

@@ -1,0 +1,1 @@
+"""The whole way as one function over values and ports."""

@@ -1,0 +1,122 @@
+"""The second half of the line: what was applied is read again, tried, and accepted or not."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from orchestrator.detect import Question
+from orchestrator.errors import DetectError, VerifyError
+from orchestrator.evidence import AREAS, Check, Evidence
+from orchestrator.line.values import Draft, Endpoint
+from orchestrator.manifest import Manifest, Reading, compare, restore
+from orchestrator.verify import Subject
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
+    from orchestrator.deployment import Deployment, StandIn
+    from orchestrator.evidence import Area
+    from orchestrator.inventory import Host
+    from orchestrator.line.ports import Ports, Way
+    from orchestrator.lockfile import Lock
+
+
+def accept(one: Draft, manifest: Manifest, lock: Lock, way: Way) -> Evidence:
+    """Give the evidence of one host: its reading against the manifest, then every check of every area."""
+    return examine(one.host, one.applied, one.stand_ins, manifest, lock.lock_digest, AREAS, way)
+
+
+def examine(  # noqa: PLR0913, PLR0917 - the values of one acceptance
+    host: Host,
+    deployment: Deployment,
+    stand_ins: tuple[StandIn, ...],
+    manifest: Manifest,
+    lock_digest: str,
+    areas: Collection[Area],
+    way: Way,
+) -> Evidence:
+    """Run the checks of some areas against a host that has a manifest."""
+    began, start = datetime.now(tz=UTC).isoformat(timespec="seconds"), time.monotonic()
+    reading = reading_of(host, manifest, way.ports)
+    agrees = (agreement(manifest, reading),) if "host" in areas else ()
+    state = way.ports.state_of(host)
+    with way.ports.reach(host, deployment.gateway_port) as base_url:
+        subject = Subject(
+            host=host,
+            deployment=deployment,
+            manifest=manifest,
+            reading=reading,
+            base_url=base_url,
+            token=state.secrets()["gateway_token"],
+            runtime_port=deployment.runtime_port,
+        )
+        checks = agrees + way.ports.accept(subject, areas, way.progress)
+    return Evidence(
+        host=host.name,
+        deployment_id=manifest.release,
+        lock_digest=lock_digest,
+        manifest_digest=manifest.fingerprint(),
+        began=began,
+        seconds=round(time.monotonic() - start, 2),
+        checks=checks,
+        stand_ins=stand_ins,
+    )
+
+
+def reading_of(host: Host, manifest: Manifest, ports: Ports) -> Reading:
+    """Read what the manifest names from its host; raises DetectError."""
+    answer = ports.ask([Question(host=host, snapshot=False, manifest=manifest)])[host.name]
+    if answer.reading is None:
+        error = answer.error or {}
+        raise DetectError(error.get("what", "it did not answer"), where=host.name, do=error.get("do", ""))
+    return restore(answer.reading, ports.state_of(host).filled_digests())
+
+
+def agreement(manifest: Manifest, reading: Reading) -> Check:
+    """Hold a reading against its manifest: the figure is the number of differences."""
+    drift = compare(manifest, reading)
+    shown = "; ".join(f"{one.kind} {one.name}: expected {one.expected}, found {one.found}" for one in drift[:3])
+    return Check(
+        area="host",
+        name="the host agrees with its manifest",
+        result="failed" if drift else "passed",
+        figure=len(drift),
+        unit="differences",
+        limit=0,
+        detail=shown + (f"; and {len(drift) - 3} more" if len(drift) > 3 else ""),  # noqa: PLR2004 - three are shown
+    )
+
+
+def not_accepted(host: str, evidence: Evidence, file: Path) -> VerifyError:
+    """Give the failure of an acceptance: the first reason first, and where the rest can be read."""
+    failed = [check for check in evidence.checks if check.result == "failed"]
+    first = failed[0] if failed else Check(area="host", name="no check ran", result="failed")
+    more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+    return VerifyError(f"{first.name}: {first.detail or 'failed'}{more}", where=host, do=f"read {file}")
+
+
+def chat(one: Draft, ports: Ports) -> Check:
+    """Have one short chat through the gateway."""
+    token = ports.state_of(one.host).secrets()["gateway_token"]
+    with ports.reach(one.host, one.applied.gateway_port) as base_url:
+        return ports.chat(base_url, token, one.applied.served_name)
+
+
+def endpoint_of(one: Draft, ports: Ports) -> Endpoint:
+    """Give where the rig answers from an ordinary shell of the machine that can reach it."""
+    return endpoint(one.host, one.applied, ports)
+
+
+def endpoint(host: Host, deployment: Deployment, ports: Ports) -> Endpoint:
+    """Give where a host's rig answers: from this machine where it is here, else on the host itself."""
+    row = ports.catalog.runtimes[deployment.runtime]
+    with ports.reach(host, deployment.gateway_port) as reached:
+        base = reached if host.lab or host.connection == "local" else f"http://127.0.0.1:{deployment.gateway_port}"
+    return Endpoint(
+        openai=base + "/v1",
+        anthropic=base if row.anthropic.spoken else None,
+        token_file=ports.state_of(host).token_file,
+    )

@@ -1,0 +1,108 @@
+"""The first half of the line for one host: from what it is to what it should have."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator.deployment import StandIn
+from orchestrator.detect import Answer, Question
+from orchestrator.errors import ApplyError, DetectError, UsageError
+from orchestrator.line.values import Draft
+from orchestrator.manifest import restore
+
+if TYPE_CHECKING:
+    from orchestrator.deployment import Deployment
+    from orchestrator.inventory import Host
+    from orchestrator.line.ports import Ports
+    from orchestrator.line.values import Wish
+    from orchestrator.lockfile import HostLock, Lock
+    from orchestrator.profile import Profile
+    from orchestrator.rendered import Rendered
+    from orchestrator.snapshot import HostSnapshot
+
+
+def question(host: Host, ports: Ports) -> Question:
+    """Give what a host is asked, once and in one connection: what it is, and whether its manifest still holds."""
+    return Question(host=host, snapshot=True, manifest=ports.state_of(host).manifest())
+
+
+def draft(  # noqa: PLR0913, PLR0917 - all that decides about one host
+    host: Host, profile: Profile, answer: Answer, previous: Lock | None, wish: Wish, ports: Ports
+) -> Draft:
+    """Decide for one host, or take the lock's decision over; raises NoFit, UsageError, DetectError, ApplyError."""
+    snapshot = read(answer, host)
+    state = ports.state_of(host)
+    former = state.manifest()
+    kept = _kept(host, profile, snapshot, previous, wish)
+    if kept:
+        deployment, rehearsal, stand_ins = kept.deployment, kept.rehearsal, kept.stand_ins
+    else:
+        deployment, rehearsal, stand_ins = _decide(host, profile, snapshot, ports)
+    rendered = ports.render(rehearsal or deployment)
+    if former is None:
+        _ports_are_free(host, snapshot, rendered)
+    reading = restore(answer.reading, state.filled_digests()) if answer.reading else None
+    return Draft(host, profile, snapshot, deployment, rehearsal, stand_ins, rendered, kept is not None, former, reading)
+
+
+def read(answer: Answer, host: Host) -> HostSnapshot:
+    """Give the answer's snapshot; raises DetectError with the reason why there is none."""
+    if answer.snapshot is None:
+        error = answer.error or {}
+        raise DetectError(
+            error.get("what", "it did not answer"), where=host.name, do=error.get("do", "see whether it is on")
+        )
+    return answer.snapshot
+
+
+def _kept(host: Host, profile: Profile, snapshot: HostSnapshot, previous: Lock | None, wish: Wish) -> HostLock | None:
+    """Give the lock's decision where profile and hardware are as they were (decision 5)."""
+    locked = previous.hosts.get(host.name) if previous else None
+    if locked is None:
+        changed = f"{wish.lock_file.name} does not name {host.name}"
+    elif locked.profile_digest != profile.fingerprint():
+        changed = f"the profile {profile.name} is not the one that was locked"
+    elif locked.hardware_digest != snapshot.hardware_digest():
+        changed = "the hardware is not what was locked"
+    elif wish.replan:
+        changed = "a new plan was asked for"
+    else:
+        return locked
+    if wish.locked:
+        raise UsageError(
+            f"{changed}, so the lock would change",
+            where=host.name,
+            do="run it without --locked, or run deploy lock first",
+        )
+    return None
+
+
+def _decide(
+    host: Host, profile: Profile, snapshot: HostSnapshot, ports: Ports
+) -> tuple[Deployment, Deployment | None, tuple[StandIn, ...]]:
+    deployment = ports.plan(snapshot, profile)
+    if not host.lab:
+        return deployment, None, ()
+    rehearsal, stand_ins = ports.rehearse(deployment, snapshot)
+    cards = make_believe_cards(snapshot)
+    return (deployment, rehearsal, cards + stand_ins) if stand_ins else (deployment, None, cards)
+
+
+def make_believe_cards(snapshot: HostSnapshot) -> tuple[StandIn, ...]:
+    """Name the cards of a lab host for what they are."""
+    if not snapshot.gpus:
+        return ()
+    cards = ", ".join(f"{gpu.name} ({gpu.vram_mib} MiB)" for gpu in snapshot.gpus)
+    return (StandIn(what=cards, instead="a make-believe NVML and nvidia-smi", why="a lab host has no card"),)
+
+
+def _ports_are_free(host: Host, snapshot: HostSnapshot, rendered: Rendered) -> None:
+    """Refuse a host where a port of ours is taken, before anything is put there."""
+    taken = {(listener.protocol, listener.port) for listener in snapshot.listeners}
+    for listener in rendered.listeners:
+        if (listener.protocol, listener.port) in taken:
+            raise ApplyError(
+                f"port {listener.port} is taken by another program",
+                where=host.name,
+                do="set gateway.port or runtime.port in the profile, or stop that program",
+            )

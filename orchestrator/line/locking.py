@@ -1,0 +1,78 @@
+"""``lock``: the decision and the artefacts of hosts, without changing any of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator.detect import Question
+from orchestrator.errors import LockError, UsageError
+from orchestrator.inventory import LOCAL
+from orchestrator.line.draft import read
+from orchestrator.lock import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from orchestrator.inventory import Host
+    from orchestrator.line.planning import Planned
+    from orchestrator.line.ports import Ports, Way
+    from orchestrator.lockfile import Lock
+    from orchestrator.profile import Profile
+
+
+def request_of(planned: Planned, ports: Ports) -> Request:
+    """Give what the lock must hold for a decision."""
+    return Request(
+        snapshot=planned.snapshot,
+        profile_digest=planned.profile.fingerprint(),
+        deployment=planned.deployment,
+        rehearsal=None,
+        stand_ins=(),
+        packages=ports.render(planned.deployment).packages,
+    )
+
+
+def lock_machine(planned: Planned, lock_file: Path, upgrade: Sequence[str], way: Way) -> Lock:
+    """Lock one machine that is not in an inventory: this one, or the one that is pretended."""
+    return _write({LOCAL.name: request_of(planned, way.ports)}, lock_file, upgrade, way)
+
+
+def lock_inventory(
+    hosts: Mapping[str, tuple[Host, Profile]], lock_file: Path, upgrade: Sequence[str], way: Way
+) -> Lock:
+    """Lock every host of an inventory; one that cannot be read fails the whole."""
+    answers = way.ports.ask([Question(host=host, snapshot=True, manifest=None) for host, _ in hosts.values()])
+    requests = {}
+    for name, (host, profile) in hosts.items():
+        snapshot = read(answers[name], host)
+        deployment = way.ports.plan(snapshot, profile)
+        packages = way.ports.render(deployment).packages
+        requests[name] = Request(
+            snapshot=snapshot,
+            profile_digest=profile.fingerprint(),
+            deployment=deployment,
+            rehearsal=None,
+            stand_ins=(),
+            packages=packages,
+        )
+    return _write(requests, lock_file, upgrade, way)
+
+
+def _write(requests: Mapping[str, Request], lock_file: Path, upgrade: Sequence[str], way: Way) -> Lock:
+    previous = way.ports.read_lock(lock_file)
+    lock = way.ports.resolve(requests, previous, way.progress, upgrade=upgrade)
+    if lock != previous:
+        way.ports.write_lock(lock_file, lock)
+    return lock
+
+
+def still_resolves(lock_file: Path, way: Way) -> Lock:
+    """Give the lock as it is, having seen that every artefact is still to be had; raises UsageError, LockError."""
+    lock = way.ports.read_lock(lock_file)
+    if lock is None:
+        raise UsageError("there is no lock to check", where=str(lock_file), do="write one: deploy lock --profile P")
+    if lost := way.ports.still_resolves(lock, way.progress):
+        more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
+        raise LockError(lost[0] + more, where=str(lock_file), do="move it: deploy lock --upgrade NAME")
+    return lock

@@ -1,0 +1,178 @@
+"""``plan``, ``lock`` and ``render`` without a host to change: for this machine, a profile's own, or a pretended one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from orchestrator.detect import read_local
+from orchestrator.errors import UsageError
+from orchestrator.line.targets import profiles_of
+from orchestrator.line.wiring import pci_names
+from orchestrator.plan import explain, parse_gpu, plan, profile_hardware
+from orchestrator.plan.match import matching_profile
+from orchestrator.snapshot import HostSnapshot
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.catalog.rows import Catalog
+    from orchestrator.deployment import Deployment
+    from orchestrator.profile import Profile
+    from orchestrator.rendered import Rendered
+    from orchestrator.snapshot import Gpu
+
+
+#: Whose hardware a decision is for, where it is that of the machine we run on.
+THIS_MACHINE = "this machine's"
+
+
+@dataclass(frozen=True, slots=True)
+class Pretended:
+    """The options that pretend to be another machine."""
+
+    gpus: tuple[str, ...] = ()
+    ram_mib: int | None = None
+    snapshot: Path | None = None
+
+    @property
+    def anything(self) -> bool:
+        """Tell whether another machine is meant."""
+        return bool(self.gpus or self.ram_mib or self.snapshot)
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the command line fixes of a profile's choice."""
+
+    llm: str | None = None
+    quant: str | None = None
+    runtime: str | None = None
+    context: int | None = None
+    users: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One profile's decision on one machine."""
+
+    profile: Profile
+    snapshot: HostSnapshot
+    deployment: Deployment
+    #: Whose hardware it is: this machine's, the profile's, or a pretended one.
+    hardware: str
+
+    def document(self) -> dict[str, Any]:
+        """Give the document of ``plan``."""
+        chosen = self.deployment.document()
+        apart = {key: chosen.pop(key) for key in ("ledger", "confidence", "reasons", "rejections")}
+        return {"profile": self.profile.name, "hardware": self.hardware, "deployment": chosen, **apart}
+
+    def lines(self) -> list[str]:
+        """Give the decision as a person reads it: what, why, and what to know."""
+        chosen, cards = self.deployment, [gpu.name for gpu in self.snapshot.usable_gpus()]
+        lines = [
+            f"{self.profile.name} on {self.hardware} hardware: {', '.join(cards) or 'no GPU'}",
+            (
+                f"  {chosen.llm} as {chosen.quant}, on {chosen.runtime}, {chosen.context_tokens} tokens, "
+                f"{chosen.slots} at once ({chosen.agentic_class})"
+            ),
+            *(f"  {reason}" for reason in chosen.reasons),
+        ]
+        for row in chosen.ledger:
+            used = row.weights_mib + row.kv_mib + row.compute_mib + row.reserve_mib
+            lines.append(
+                f"  {row.gpu}: {row.weights_mib:.0f} weights + {row.kv_mib:.0f} cache + {row.compute_mib:.0f} compute "
+                f"+ {row.reserve_mib:.0f} reserve = {used:.0f} of {row.capacity_mib:.0f} MiB"
+            )
+        if self.hardware == THIS_MACHINE and cards:
+            lines.append(f"  for real, asking before it changes this machine: deploy up --profile {self.profile.name}")
+        return lines
+
+
+def plan_for(
+    names: tuple[str, ...], pretended: Pretended, wishes: Wishes, catalog: Catalog, here: HostSnapshot | None = None
+) -> tuple[Planned, ...]:
+    """Decide for each profile named; raises NoFit, UsageError."""
+    base = _machine(pretended, catalog, here)
+    if names:
+        profiles = profiles_of(names, catalog)
+    else:
+        matching = matching_profile(base, catalog)
+        if matching is None:
+            raise UsageError(
+                "no profile of the catalog is made for this machine's cards", where=base.name, do="name a --profile"
+            )
+        profiles = profiles_of((matching,), catalog)
+    return tuple(_planned(profile, base, pretended, wishes, catalog) for profile in profiles)
+
+
+def explained(planned: Planned, catalog: Catalog) -> str:
+    """Give the page that one would send to a colleague."""
+    return explain(planned.deployment, catalog)
+
+
+def _planned(profile: Profile, base: HostSnapshot, pretended: Pretended, wishes: Wishes, catalog: Catalog) -> Planned:
+    snapshot, hardware = base, THIS_MACHINE
+    if pretended.anything:
+        hardware = "a pretended machine's"
+    elif not base.usable_gpus() and (cards := profile_hardware(profile, catalog)):
+        snapshot, hardware = _as_the_profile_expects(base, profile, cards), "the profile's own"
+    deployment = plan(
+        snapshot,
+        profile,
+        catalog,
+        llm=wishes.llm,
+        quant=wishes.quant,
+        runtime=wishes.runtime,
+        context=wishes.context,
+        users=wishes.users,
+    )
+    return Planned(profile, snapshot, deployment, hardware)
+
+
+def _as_the_profile_expects(base: HostSnapshot, profile: Profile, cards: tuple[Gpu, ...]) -> HostSnapshot:
+    ram_mib = profile.hardware.ram_mib or base.ram_mib
+    return base.model_copy(update={"gpus": cards, "ram_mib": ram_mib, "driver": None, "cuda": None})
+
+
+def _machine(pretended: Pretended, catalog: Catalog, here: HostSnapshot | None) -> HostSnapshot:
+    """Give the machine that is planned for."""
+    if pretended.snapshot:
+        return read_snapshot(pretended.snapshot)
+    base = here or read_local(pci_names=pci_names(catalog))
+    if pretended.gpus:
+        cards = tuple(parse_gpu(text, catalog, index) for index, text in enumerate(pretended.gpus))
+        base = base.model_copy(update={"gpus": cards, "driver": None, "cuda": None})
+    if pretended.ram_mib:
+        base = base.model_copy(update={"ram_mib": pretended.ram_mib})
+    return base
+
+
+def read_snapshot(path: Path) -> HostSnapshot:
+    """Read a snapshot that ``detect --json`` wrote: the host itself, or the document with one host."""
+    import json  # noqa: PLC0415 - on this path only
+
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        hosts = document.get("hosts", [document]) if isinstance(document, dict) else []
+        if len(hosts) != 1:
+            raise UsageError(f"it holds {len(hosts)} hosts", where=str(path), do="give the snapshot of one host")
+        return HostSnapshot.model_validate(hosts[0])
+    except (json.JSONDecodeError, ValidationError) as error:
+        first = error.errors()[0] if isinstance(error, ValidationError) else None
+        what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else f"not JSON: {error}"
+        raise UsageError(what, where=str(path), do="give what deploy detect --json wrote") from error
+
+
+def write_tree(rendered: Rendered, folder: Path) -> None:
+    """Write a rendering into a folder that is empty or not there; raises UsageError."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError("this is there already, and not an empty folder", where=str(folder), do="name another --out")
+    for file in rendered.files:
+        path = folder / file.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(file.content, encoding="utf-8")
+        path.chmod(int(file.mode, 8))

@@ -1,0 +1,73 @@
+"""``status`` and ``verify``: what runs, whether it is still what was put there, and acceptance again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator.detect import Question
+from orchestrator.errors import AgentrigError, DetectError, UsageError
+from orchestrator.line.accept import endpoint, examine, not_accepted
+from orchestrator.line.values import HostStatus
+from orchestrator.manifest import compare, restore
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from orchestrator.detect import Answer
+    from orchestrator.evidence import Area, Evidence
+    from orchestrator.inventory import Host
+    from orchestrator.line.ports import Ports, Way
+    from orchestrator.lockfile import HostLock, Lock
+    from orchestrator.manifest import Manifest
+
+
+def status(hosts: Sequence[Host], lock: Lock | None, ports: Ports) -> tuple[HostStatus, ...]:
+    """Read all hosts at once and hold each against its manifest."""
+    answers = ports.ask(
+        [Question(host=host, snapshot=True, manifest=ports.state_of(host).manifest()) for host in hosts]
+    )
+    return tuple(_status(host, answers[host.name], lock, ports) for host in hosts)
+
+
+def _status(host: Host, answer: Answer, lock: Lock | None, ports: Ports) -> HostStatus:
+    state = ports.state_of(host)
+    manifest, evidence = state.manifest(), state.evidence()
+    error: AgentrigError | None = None
+    if answer.error:
+        error = DetectError(answer.error["what"], where=host.name, do=answer.error["do"])
+    reading = restore(answer.reading, state.filled_digests()) if answer.reading else None
+    drift = compare(manifest, reading) if manifest and reading else ()
+    serving = bool(manifest and reading and all(unit.active for unit in reading.units) and reading.units)
+    locked = lock.hosts.get(host.name) if lock else None
+    return HostStatus(
+        name=host.name,
+        deployment_id=manifest.release if manifest else None,
+        manifest_digest=manifest.fingerprint() if manifest else None,
+        drift=drift,
+        serving=serving,
+        snapshot=answer.snapshot,
+        evidence=evidence,
+        endpoint=endpoint(host, locked.applied, ports) if locked and manifest and not error else None,
+        error=error,
+    )
+
+
+def verify(host: Host, lock: Lock | None, areas: Collection[Area], way: Way) -> Evidence:
+    """Accept a host again, changing nothing on it; raises UsageError where there is nothing to accept."""
+    locked, manifest = _served(host, lock, way.ports)
+    state = way.ports.state_of(host)
+    evidence = examine(host, locked.applied, locked.stand_ins, manifest, lock.lock_digest if lock else "", areas, way)
+    state.keep_evidence(evidence)
+    return evidence
+
+
+def refusal(evidence: Evidence, ports: Ports, host: Host) -> AgentrigError | None:
+    """Give the failure that evidence stands for, or None where the host was accepted."""
+    return None if evidence.accepted else not_accepted(host.name, evidence, ports.state_of(host).evidence_file)
+
+
+def _served(host: Host, lock: Lock | None, ports: Ports) -> tuple[HostLock, Manifest]:
+    manifest, locked = ports.state_of(host).manifest(), lock.hosts.get(host.name) if lock else None
+    if manifest is None or locked is None:
+        raise UsageError("nothing of ours is known to run there", where=host.name, do="bring it up first: deploy up")
+    return locked, manifest

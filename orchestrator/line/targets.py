@@ -1,0 +1,157 @@
+"""Which hosts a run is about, and which profile each is for."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from typing import TYPE_CHECKING
+
+from orchestrator.apply.inventory import LAB_OS, host_of, read_inventory
+from orchestrator.catalog.loader import profile as profile_named
+from orchestrator.detect import read_local
+from orchestrator.errors import InventoryError, ProfileError, UsageError
+from orchestrator.inventory import LOCAL
+from orchestrator.lab import Lab, as_host
+from orchestrator.line.wiring import pci_names
+from orchestrator.plan import profile_hardware
+from orchestrator.plan.match import matching_profile
+from orchestrator.progress import Event, Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from orchestrator.catalog.rows import Catalog
+    from orchestrator.inventory import Host
+    from orchestrator.profile import Profile
+    from orchestrator.state import State
+
+#: The system a lab host is made with where nobody says another.
+DEFAULT_LAB_OS = "debian-12"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The options that name hosts and profiles."""
+
+    inventory: Path | None = None
+    limit: str | None = None
+    profiles: tuple[str, ...] = ()
+    lab: bool = False
+
+
+def to_bring_up(asked: Asked, catalog: Catalog, lab: Lab, progress: Progress) -> dict[str, tuple[Host, Profile]]:
+    """Give the hosts to bring up, each with its profile; in the lab they are made first."""
+    if asked.inventory is None and not asked.lab:
+        profile = _one(profiles_of(asked.profiles, catalog), LOCAL.name)
+        return {LOCAL.name: (this_machine(), profile)}
+    if asked.inventory is None:
+        wanted = {lab_name(profile.name): profile for profile in profiles_of(asked.profiles, catalog)}
+        return _in_lab(wanted, dict.fromkeys(wanted, DEFAULT_LAB_OS), catalog, lab, progress)
+    hosts = _of_inventory(asked.inventory, asked.limit)
+    wanted = {name: _profile_of(host, asked, catalog) for name, (host, _) in hosts.items()}
+    if asked.lab:
+        return _in_lab(wanted, {name: system for name, (_, system) in hosts.items()}, catalog, lab, progress)
+    return {name: (host, wanted[name]) for name, (host, _) in hosts.items()}
+
+
+def already_up(asked: Asked, lab: Lab, *, known_here: bool) -> list[Host]:
+    """Give the hosts that a verb looks at: the inventory's, the lab's, or this machine.
+
+    Where nothing is named, this machine counts if we put something there, else the lab's hosts.
+    """
+    if asked.inventory is not None and not asked.lab:
+        return [host for host, _ in _of_inventory(asked.inventory, asked.limit).values()]
+    in_lab = [as_host(one) for one in lab.hosts()]
+    if asked.inventory is not None:
+        names = _of_inventory(asked.inventory, asked.limit)
+        return [host for host in in_lab if host.name in names]
+    if not asked.lab and (known_here or not in_lab):
+        return [this_machine()]
+    found = [host for host in in_lab if _matches(host.name, asked.limit)]
+    if not found:
+        raise UsageError("the lab has no such host", do="make one: deploy up --lab")
+    return found
+
+
+def lab_name(profile: str) -> str:
+    """Give the name of the lab host on which a profile is rehearsed."""
+    return f"lab-{profile}"
+
+
+def this_machine() -> Host:
+    """Give this machine as a host; where we are not root, through sudo."""
+    return LOCAL.model_copy(update={"become": os.geteuid() != 0})
+
+
+def profiles_of(names: tuple[str, ...], catalog: Catalog) -> tuple[Profile, ...]:
+    """Give the profiles named, or the one that this machine's cards match; raises ProfileError."""
+    if names:
+        return tuple(profile_named(catalog, name) for name in dict.fromkeys(names))
+    snapshot = read_local(pci_names=pci_names(catalog))
+    matching = matching_profile(snapshot, catalog)
+    if matching is None:
+        cards = ", ".join(f"{gpu.name} ({gpu.vram_mib} MiB)" for gpu in snapshot.usable_gpus())
+        raise ProfileError(
+            f"no profile of the catalog is made for {cards}",
+            where=snapshot.name,
+            do="name one with --profile, or write one in profiles/ beside deploy.lock",
+        )
+    return (profile_named(catalog, matching),)
+
+
+def _one(profiles: tuple[Profile, ...], where: str) -> Profile:
+    if len(profiles) > 1:
+        raise ProfileError("one host takes one profile", where=where, do="name one --profile")
+    return profiles[0]
+
+
+def _profile_of(host: Host, asked: Asked, catalog: Catalog) -> Profile:
+    """Give the profile of a host of an inventory: the command line's, else the inventory's."""
+    if asked.profiles:
+        return _one(profiles_of(asked.profiles, catalog), host.name)
+    if host.profile is None:
+        raise ProfileError(
+            "nothing says what this host is for",
+            where=host.name,
+            do="set agentrig_profile in the inventory, or name one with --profile",
+        )
+    return profile_named(catalog, host.profile)
+
+
+def _of_inventory(path: Path, limit: str | None) -> dict[str, tuple[Host, str]]:
+    """Give the hosts of an inventory, each with the system that the lab would make it with."""
+    variables = read_inventory(path)
+    hosts = {
+        name: (host_of(name, values), str(values.get(LAB_OS, DEFAULT_LAB_OS)))
+        for name, values in variables.items()
+        if _matches(name, limit)
+    }
+    if not hosts:
+        raise InventoryError(f"no host's name matches {limit}", where=str(path), do=f"hosts: {', '.join(variables)}")
+    return hosts
+
+
+def _matches(name: str, limit: str | None) -> bool:
+    return limit is None or any(fnmatch(name, pattern) for pattern in limit.split(","))
+
+
+def _in_lab(
+    wanted: Mapping[str, Profile], systems: Mapping[str, str], catalog: Catalog, lab: Lab, progress: Progress
+) -> dict[str, tuple[Host, Profile]]:
+    """Make the lab's hosts, each with the make-believe cards of its profile."""
+    missing = sorted(set(wanted) - {host.name for host in lab.hosts()})
+    if missing:
+        progress(Event("lab", f"making {', '.join(missing)}"))
+    made = {host.name: host for host in lab.up(systems, progress)}
+    for name, profile in wanted.items():
+        cards = profile_hardware(profile, catalog)
+        if cards and name in missing:
+            lab.put_gpus(name, cards)
+    return {name: (as_host(made[name]), profile) for name, profile in wanted.items()}
+
+
+def knows(state: State) -> bool:
+    """Tell whether we put something on this machine itself."""
+    return state.host(LOCAL.name).manifest() is not None

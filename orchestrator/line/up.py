@@ -1,0 +1,223 @@
+"""``up``: detect, plan, lock, render, apply, verify; what is skipped, rolled back, and how it ended for each host."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import AgentrigError, UsageError, VerifyError
+from orchestrator.line.accept import accept, chat, endpoint_of, not_accepted
+from orchestrator.line.draft import draft, question
+from orchestrator.line.values import Draft, HostOutcome, Outcome, Proposal, Result, Wish
+from orchestrator.lock import Request
+from orchestrator.manifest import compare
+from orchestrator.progress import Event, Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from orchestrator.apply import Applied
+    from orchestrator.inventory import Host
+    from orchestrator.line.ports import Way
+    from orchestrator.lockfile import Lock
+    from orchestrator.profile import Profile
+
+
+@dataclass
+class Clock:
+    """Seconds by phase for one host, the shared phases counted for each."""
+
+    began: float = field(default_factory=time.monotonic)
+    phases: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def phase(self, name: Phase) -> Iterator[None]:
+        """Count the seconds of a phase, also of one that fails."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.phases[name] = self.phases.get(name, 0.0) + time.monotonic() - start
+
+    @property
+    def seconds(self) -> float:
+        """Give the seconds since the clock was made."""
+        return time.monotonic() - self.began
+
+
+def up(hosts: Mapping[str, tuple[Host, Profile]], wish: Wish, way: Way) -> Outcome:
+    """Bring every host to what its profile asks for, or say for each why not."""
+    clock = Clock()
+    previous = way.ports.read_lock(wish.lock_file)
+    with clock.phase("detect"):
+        way.progress(Event("detect", f"reading {_these(hosts)}"))
+        answers = way.ports.ask([question(host, way.ports) for host, _ in hosts.values()])
+    drafts: list[Draft] = []
+    failed: dict[str, HostOutcome] = {}
+    with clock.phase("plan"):
+        for name, (host, profile) in hosts.items():
+            try:
+                drafts.append(draft(host, profile, answers[name], previous, wish, way.ports))
+                way.progress(Event("plan", drafts[-1].deployment.reasons[0], host=name, state="ok"))
+            except AgentrigError as error:
+                failed[name] = _failed(name, error, clock)
+    if not drafts:
+        return _in_order(hosts, failed)
+    lock = _lock(drafts, previous, wish, way, clock)
+    _ask_first(drafts, lock, wish, way)
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        done = pool.map(lambda one: _one(one, lock, wish, way, replace(clock, phases=dict(clock.phases))), drafts)
+    return _in_order(hosts, failed | {outcome.name: outcome for outcome in done})
+
+
+def _these(hosts: Mapping[str, object]) -> str:
+    names = list(hosts)
+    return names[0] if len(names) == 1 else f"{len(names)} hosts"
+
+
+def _in_order(hosts: Mapping[str, object], outcomes: Mapping[str, HostOutcome]) -> Outcome:
+    return Outcome(tuple(outcomes[name] for name in hosts))
+
+
+def _failed(name: str, error: AgentrigError, clock: Clock) -> HostOutcome:
+    return HostOutcome(name, "failed", seconds=clock.seconds, phases=dict(clock.phases), error=error)
+
+
+def _lock(drafts: Sequence[Draft], previous: Lock | None, wish: Wish, way: Way, clock: Clock) -> Lock:
+    """Fill the lock for the hosts that need it; moves nothing else. Not asked when every host's manifest holds."""
+    if previous and all(one.kept and _holds(one, previous) for one in drafts) and not wish.full:
+        return previous
+    requests = {
+        one.host.name: Request(
+            snapshot=one.snapshot,
+            profile_digest=one.profile.fingerprint(),
+            deployment=one.deployment,
+            rehearsal=one.rehearsal,
+            stand_ins=one.stand_ins,
+            packages=one.rendered.packages,
+        )
+        for one in drafts
+    }
+    with clock.phase("lock"):
+        lock = way.ports.resolve(requests, previous, way.progress)
+        if wish.locked and lock != previous:
+            raise UsageError(
+                "the lock would change", where=str(wish.lock_file), do="run it without --locked, or deploy lock first"
+            )
+        if lock != previous and not wish.check:
+            way.ports.write_lock(wish.lock_file, lock)
+    return lock
+
+
+def _holds(one: Draft, lock: Lock) -> bool:
+    """Tell whether the host still has all that its manifest declares, and the manifest is that of today's rendering."""
+    if one.former is None or one.reading is None or one.host.name not in lock.hosts:
+        return False
+    return one.former.release == release_of(one, lock) and not compare(one.former, one.reading)
+
+
+def release_of(one: Draft, lock: Lock) -> str:
+    """Give the id of the release that the host should have: its rendering and the artefacts it uses."""
+    known, links = lock.by_id(), lock.hosts[one.host.name].links
+    return one.rendered.release_id({name: known[links[name]].key for name in one.rendered.artefacts})
+
+
+def _ask_first(drafts: Sequence[Draft], lock: Lock, wish: Wish, way: Way) -> None:
+    """Ask before real hosts are changed: what will be placed, and which of their packages move."""
+    real = tuple(one for one in drafts if not one.host.lab and not _holds(one, lock))
+    if not real or wish.check:
+        return
+    names = [one.host.name for one in real]
+    artefacts = {artefact.id: artefact for name in names for artefact in lock.artefacts_of(name)}
+    size = sum(artefact.bytes or 0 for artefact in artefacts.values())
+    upgrades = tuple(change for name in names for change in lock.hosts[name].upgrades)
+    if not way.ports.confirm(Proposal(real, lock, size, upgrades)):
+        raise UsageError("you said no, so nothing was changed", do="run it again when you want it")
+
+
+def _one(one: Draft, lock: Lock, wish: Wish, way: Way, clock: Clock) -> HostOutcome:
+    """Take one host from its draft to the end."""
+    name = one.host.name
+    try:
+        if _holds(one, lock) and not wish.full and not wish.check:
+            outcome = _unchanged(one, way, clock)
+            if outcome:
+                return outcome
+        if one.rehearsal:
+            way.ports.state_of(one.host).keep_asked(way.ports.render(one.deployment))
+        with clock.phase("apply"):
+            applied = way.ports.apply(
+                one.host, one.rendered, lock, one.snapshot, way.ports.state_of(one.host), way.progress, check=wish.check
+            )
+        if wish.check:
+            result: Result = "changed" if applied.changed else "unchanged"
+            return HostOutcome(
+                name, result, applied.changed, applied.release, clock.seconds, clock.phases, log=applied.log
+            )
+        way.ports.state_of(one.host).keep_manifest(applied.manifest, one.rendered)
+        return _accepted(one, lock, applied, way, clock)
+    except AgentrigError as error:
+        return _back(one, error, way, clock)
+
+
+def _unchanged(one: Draft, way: Way, clock: Clock) -> HostOutcome | None:
+    """One short chat and the kept evidence; None where the host must be accepted anew."""
+    state = way.ports.state_of(one.host)
+    evidence, former = state.evidence(), one.former
+    if former is None or evidence is None or not evidence.accepted or evidence.manifest_digest != former.fingerprint():
+        return None
+    with clock.phase("verify"):
+        check = chat(one, way.ports)
+    way.progress(Event("verify", f"{check.name}: {check.result}", host=one.host.name, state="ok"))
+    if check.result != "passed":
+        return None
+    return HostOutcome(
+        one.host.name, "unchanged", 0, former.release, clock.seconds, clock.phases, endpoint_of(one, way.ports),
+        state.evidence_file, evidence, one.stand_ins, notes=one.notes,
+    )  # fmt: skip
+
+
+def _accepted(one: Draft, lock: Lock, applied: Applied, way: Way, clock: Clock) -> HostOutcome:
+    """Verify what was applied. ``changed=0`` with good evidence needs no more than a chat."""
+    state = way.ports.state_of(one.host)
+    if not applied.changed and (outcome := _unchanged(replace(one, former=applied.manifest), way, clock)):
+        return replace(outcome, log=applied.log)
+    with clock.phase("verify"):
+        evidence = accept(one, applied.manifest, lock, way)
+    state.keep_evidence(evidence)
+    outcome = HostOutcome(
+        one.host.name, "changed", applied.changed, applied.release, clock.seconds, clock.phases,
+        endpoint_of(one, way.ports), state.evidence_file, evidence, one.stand_ins, notes=one.notes, log=applied.log,
+    )  # fmt: skip
+    if evidence.accepted:
+        state.keep_accepted(applied.manifest)
+        return outcome
+    return replace(_back(one, not_accepted(one.host.name, evidence, state.evidence_file), way, clock),
+                   evidence=evidence, evidence_file=state.evidence_file, log=applied.log)  # fmt: skip
+
+
+def _back(one: Draft, error: AgentrigError, way: Way, clock: Clock) -> HostOutcome:
+    """Bring back what worked; where nothing did, stop our units and keep the release for reading."""
+    state = way.ports.state_of(one.host)
+    failed, former = replace(_failed(one.host.name, error, clock), stand_ins=one.stand_ins), state.accepted()
+    present = state.manifest()
+    try:
+        if former and present and former.release != present.release:
+            way.progress(Event("apply", f"bringing release {former.release} back", host=one.host.name))
+            way.ports.activate(one.host, former, way.progress)
+            state.return_to(former)
+            return replace(failed, result="rolled_back", deployment_id=former.release)
+        if former is None and isinstance(error, VerifyError):
+            way.ports.stop(one.host, way.progress)
+    except AgentrigError as second:
+        return replace(failed, error=_both(error, second))
+    return failed
+
+
+def _both(first: AgentrigError, second: AgentrigError) -> AgentrigError:
+    """Give the first failure with what then failed while it was being undone."""
+    what = f"{first.what}; and it could not be undone: {second.what}"
+    return type(first)(what, where=first.where, do=second.do or first.do)

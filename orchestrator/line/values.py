@@ -1,0 +1,179 @@
+"""What goes into the line and what comes out of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from orchestrator.errors import EXIT_DONE, AgentrigError, exit_code_of_many
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.deployment import Deployment, StandIn
+    from orchestrator.evidence import Evidence
+    from orchestrator.inventory import Host
+    from orchestrator.lockfile import Lock, PackageChange
+    from orchestrator.manifest import Drift, Manifest, Reading
+    from orchestrator.profile import Profile
+    from orchestrator.rendered import Rendered
+    from orchestrator.snapshot import HostSnapshot
+
+Result = Literal["unchanged", "changed", "failed", "rolled_back"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How ``up`` was asked to go about it."""
+
+    lock_file: Path
+    lab: bool = False
+    locked: bool = False
+    replan: bool = False
+    full: bool = False
+    check: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """One host on its way: what it is, what was decided for it, what it has now."""
+
+    host: Host
+    profile: Profile
+    snapshot: HostSnapshot
+    deployment: Deployment
+    rehearsal: Deployment | None
+    stand_ins: tuple[StandIn, ...]
+    rendered: Rendered
+    #: True where the lock's decision was taken over unchanged.
+    kept: bool
+    former: Manifest | None
+    reading: Reading | None
+
+    @property
+    def applied(self) -> Deployment:
+        """Give the deployment that is really put on the host."""
+        return self.rehearsal or self.deployment
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Give what the owner should know of what serves."""
+        if self.applied.agentic_class != "demonstration":
+            return ()
+        return (f"demonstration: {self.applied.llm} is below the floor for agents",)
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What ``up`` is about to do to real hosts, for the question that it asks. Sizes in bytes."""
+
+    drafts: tuple[Draft, ...]
+    lock: Lock
+    bytes_to_place: int
+    upgrades: tuple[PackageChange, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a rig answers. ``openai`` ends in ``/v1``; ``anthropic`` doesn't, and is None where it is not spoken."""
+
+    openai: str
+    anthropic: str | None
+    token_file: Path
+    ca_file: Path | None = None
+
+    def document(self) -> dict[str, str | None]:
+        """Give the ``endpoint`` key of the contract."""
+        return {
+            "openai": self.openai,
+            "anthropic": self.anthropic,
+            "token_file": str(self.token_file),
+            "ca_file": str(self.ca_file) if self.ca_file else None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class HostOutcome:
+    """How it ended for one host. ``phases`` holds seconds by phase."""
+
+    name: str
+    result: Result
+    changed: int = 0
+    deployment_id: str | None = None
+    seconds: float = 0.0
+    phases: dict[str, float] = field(default_factory=dict)
+    endpoint: Endpoint | None = None
+    evidence_file: Path | None = None
+    evidence: Evidence | None = None
+    stand_ins: tuple[StandIn, ...] = ()
+    error: AgentrigError | None = None
+    log: Path | None = None
+    #: What its owner should know of it, a sentence each.
+    notes: tuple[str, ...] = ()
+    #: Things that stay on the host after ``down``, and why.
+    left: tuple[str, ...] = ()
+
+    def document(self) -> dict[str, Any]:
+        """Give one element of ``hosts[]`` of the contract."""
+        return {
+            "name": self.name,
+            "result": self.result,
+            "changed": self.changed,
+            "deployment_id": self.deployment_id,
+            "seconds": round(self.seconds, 2),
+            "phases": {name: round(seconds, 2) for name, seconds in self.phases.items()},
+            "endpoint": self.endpoint.document() if self.endpoint else None,
+            "evidence": str(self.evidence_file) if self.evidence_file else None,
+            "stand_ins": [stand_in.document() for stand_in in self.stand_ins],
+            "error": self.error.document() if self.error else None,
+            "log": str(self.log) if self.log else None,
+            "notes": list(self.notes),
+            "left": list(self.left),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How it ended for all."""
+
+    hosts: tuple[HostOutcome, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """Give the exit code of the contract: the first of 2, 1, 5, 3, 4 that occurs."""
+        return exit_code_of_many(host.error.exit_code if host.error else EXIT_DONE for host in self.hosts)
+
+    def document(self) -> dict[str, Any]:
+        """Give the document of ``up``, ``down`` and ``rollback``."""
+        failed = next((host.error for host in self.hosts if host.error), None)
+        document: dict[str, Any] = {"hosts": [host.document() for host in self.hosts]}
+        return document | ({"error": failed.document()} if failed else {})
+
+
+@dataclass(frozen=True, slots=True)
+class HostStatus:
+    """What one host runs, and whether it is still what was put there."""
+
+    name: str
+    deployment_id: str | None
+    manifest_digest: str | None
+    drift: tuple[Drift, ...]
+    serving: bool
+    snapshot: HostSnapshot | None
+    evidence: Evidence | None
+    endpoint: Endpoint | None
+    error: AgentrigError | None = None
+
+    def document(self) -> dict[str, Any]:
+        """Give one element of ``hosts[]`` of the contract."""
+        return {
+            "name": self.name,
+            "deployment_id": self.deployment_id,
+            "manifest_digest": self.manifest_digest,
+            "drift": [drift.document() for drift in self.drift],
+            "serving": self.serving,
+            "gpus": [gpu.document() for gpu in self.snapshot.gpus] if self.snapshot else [],
+            "endpoint": self.endpoint.document() if self.endpoint else None,
+            "accepted": self.evidence.began if self.evidence and self.evidence.accepted else None,
+            "error": self.error.document() if self.error else None,
+        }
