@@ -62,9 +62,7 @@ def ssh(name: str, arguments: tuple[str, ...]) -> int:
     hosts = {host.name: host for host in Lab(State.here().lab).hosts()}
     if name not in hosts:
         raise UsageError(f"the lab has no host {name}", do=f"it has: {', '.join(hosts) or 'none'}")
-    host = hosts[name]
-    options = ["-i", str(host.private_key), "-o", f"UserKnownHostsFile={host.known_hosts}", "-o", "LogLevel=ERROR"]
-    os.execvp("ssh", ["ssh", *options, "-p", str(host.ssh_port), f"root@{host.address}", *arguments])  # noqa: S606
+    os.execvp("ssh", [*hosts[name].ssh(), *arguments])  # noqa: S606 - the person's terminal becomes ssh's
 
 
 @command.command("down")
