@@ -1,0 +1,195 @@
+"""The four things that are done to a host: apply, activate, stop, remove."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.apply import values as value
+from orchestrator.apply.archive import archive_lists
+from orchestrator.apply.declare import Told, artefact_keys, declare
+from orchestrator.apply.runner import Play, Played, run
+from orchestrator.errors import AgentrigError, ApplyError
+from orchestrator.progress import Event
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from orchestrator.inventory import Host
+    from orchestrator.lockfile import Lock
+    from orchestrator.manifest import Manifest
+    from orchestrator.progress import Progress
+    from orchestrator.rendered import Rendered
+    from orchestrator.snapshot import HostSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What apply did: how many tasks changed something, in words what, the release, its manifest, the log."""
+
+    changed: int
+    release: str
+    manifest: Manifest
+    log: Path
+    changes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What remove did: how many things changed, in words what, and what stays on the host and why."""
+
+    changed: int
+    left: tuple[str, ...]
+    log: Path
+    changes: tuple[str, ...] = ()
+
+
+def apply(  # noqa: PLR0913, PLR0917 - one step of the line: each is a value of it
+    host: Host,
+    rendered: Rendered,
+    lock: Lock,
+    name: str,
+    store_root: Path,
+    secrets: dict[str, str],
+    work_dir: Path,
+    progress: Progress,
+    *,
+    check: bool = False,
+    snapshot: HostSnapshot | None = None,
+    former: Manifest | None = None,
+) -> Applied:
+    """Bring a host to its rendering; with ``check`` only say what would change.
+
+    ``snapshot`` tells what listened on the host before the first apply; ``former`` is the manifest that it has.
+    Raises ApplyError, PrivilegeError. Where a new release does not start, the one before it serves again; where there
+    was none, the units are stopped and the release is kept for reading.
+    """
+    keys = _resolved(rendered, lock, name)
+    release = rendered.release_id(keys)
+    units = value.unit_values(rendered, lock, name, keys, secrets)
+    debs = value.debs_of(lock, name)
+    ports = {unit: port for unit, port in value.ports_of(lock, name).items() if unit in _names(rendered)}
+    values = {
+        **value.host_values(rendered, debs, snapshot.listeners if snapshot else (), ports),
+        "artefacts_store": str(store_root),
+        "artefacts_user": host.user if host.connection == "ssh" else _me(),
+        "artefacts_trees": value.trees_of(lock, keys),
+        "artefacts_debs": debs,
+        "artefacts_lists": archive_lists(debs, store_root, store_root.parent / "keys", work_dir / "apt"),
+        **value.release_values(rendered, release, keys, secrets),
+        **units,
+    }
+    if not check:
+        _keep(work_dir, release, {**units, "artefacts_links": values["artefacts_links"]})
+    play = Play("up.yml", values, check=check, hidden=tuple(secrets.values()))
+    played = run(host, play, work_dir, progress)
+    if played.failure:
+        _back(host, played, release, work_dir, progress)
+        raise played.failure
+    manifest = declare(rendered, lock, name, release, _told(played), secrets=secrets, former=former)
+    return Applied(played.changed, release, manifest, played.log, tuple(played.changes))
+
+
+def activate(host: Host, manifest: Manifest, work_dir: Path, progress: Progress) -> None:
+    """Point a host at a release that it has, and start its units with it; raises ApplyError, PrivilegeError."""
+    played = _activate(host, manifest.release, work_dir, progress)
+    if played.failure:
+        raise played.failure
+
+
+def stop(host: Host, work_dir: Path, progress: Progress) -> None:
+    """Stop our units on a host, their release left for reading; raises ApplyError, PrivilegeError."""
+    values: dict[str, Any] = {f"{role}_unit": unit for role, unit in value.UNITS.items()}
+    values |= {f"{role}_state": "stopped" for role in value.UNITS}
+    played = run(host, Play("up.yml", values, tags=("units",)), work_dir, progress)
+    if played.failure:
+        raise played.failure
+
+
+def remove(host: Host, manifests: Sequence[Manifest], work_dir: Path, progress: Progress, *, purge: bool) -> Removed:
+    """Stop and take away what manifests name; with ``purge`` also store, releases, packages and users.
+
+    What was on the host before stays and is listed. Raises ApplyError, PrivilegeError.
+    """
+    values = value.away_values(manifests, purge=purge)
+    played = run(host, Play("down.yml", values, phase="down"), work_dir, progress)
+    if played.failure:
+        raise played.failure
+    left = tuple(played.told.get("agentrig_packages", {}).get("left", ()))
+    return Removed(played.changed, left, played.log, tuple(played.changes))
+
+
+def _resolved(rendered: Rendered, lock: Lock, name: str) -> dict[str, str]:
+    try:
+        return artefact_keys(rendered, lock, name)
+    except (KeyError, ValueError) as error:
+        raise ApplyError(f"the lock cannot be applied: {error}", where=name, do="deploy lock") from error
+
+
+def _names(rendered: Rendered) -> set[str]:
+    return {unit.name for unit in rendered.units}
+
+
+def _me() -> str:
+    import pwd  # noqa: PLC0415 - not on every control machine
+
+    return pwd.getpwuid(os.geteuid()).pw_name
+
+
+def _told(played: Played) -> Told:
+    packages = played.told.get("agentrig_packages", {})
+    return Told(
+        trees=played.told.get("agentrig_trees", {}).get("trees", {}),
+        archive=packages.get("files", {}),
+        masked=tuple(packages.get("masked", ())),
+        before=played.told.get("agentrig_host", {}).get("before", {}),
+    )
+
+
+def _back(host: Host, played: Played, release: str, work_dir: Path, progress: Progress) -> None:
+    """After a failure: bring back the release that served before, or stop what was started."""
+    previous = played.told.get("agentrig_release", {}).get("previous")
+    if previous is None or previous == release or f"make release {release} current" not in played.changes:
+        return
+    try:
+        if previous:
+            progress(Event("apply", f"bringing release {previous} back", host=host.name))
+            second = _activate(host, previous, work_dir, progress).failure
+            if second:
+                raise second
+        else:
+            stop(host, work_dir, progress)
+    except AgentrigError as error:
+        played.failure = ApplyError(
+            f"{played.failure.what if played.failure else ''}; and it could not be undone: {error.what}",
+            where=host.name,
+            do=f"the log tells more: {played.log}",
+        )
+
+
+def _activate(host: Host, release: str, work_dir: Path, progress: Progress) -> Played:
+    values = {"artefacts_release": release, **_kept(work_dir, release)}
+    return run(host, Play("up.yml", values, tags=("activate",)), work_dir, progress)
+
+
+def _keep(work_dir: Path, release: str, values: Mapping[str, Any]) -> None:
+    """Keep what a release's units need to start, so that it can be made current again. No secret is in it."""
+    folder = work_dir / "releases"
+    folder.mkdir(parents=True, exist_ok=True)
+    beside = folder / f".{release}.{os.getpid()}"
+    beside.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    beside.replace(folder / f"{release}.json")
+
+
+def _kept(work_dir: Path, release: str) -> dict[str, Any]:
+    path = work_dir / "releases" / f"{release}.json"
+    try:
+        kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ApplyError(
+            f"release {release} was not put there from this machine", where=str(path), do="run deploy up instead"
+        ) from error
+    return kept

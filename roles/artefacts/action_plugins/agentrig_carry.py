@@ -1,0 +1,68 @@
+"""Carry parts of artefacts from the control machine's store to a host: small ones in one archive, large ones singly."""
+
+from __future__ import annotations
+
+import tarfile
+import tempfile
+from pathlib import Path, PurePosixPath
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+#: Parts larger than this are carried as they are, so that the control machine needs no second copy of them.
+LARGE_BYTES = 64 * 1024 * 1024
+
+
+class ActionModule(ActionBase):
+    """Takes ``digests``, the store's root ``store`` and the host's folder ``staging``."""
+
+    TRANSFERS_FILES = False
+    _VALID_ARGS = frozenset(("digests", "store", "staging"))
+
+    def run(self, tmp=None, task_vars=None):
+        """Carry what is asked for; in check mode only say so."""
+        result = super().run(tmp, task_vars)
+        digests, staging = self._task.args["digests"], PurePosixPath(self._task.args["staging"])
+        blobs = {digest: Path(self._task.args["store"], "sha256", digest[:2], digest) for digest in digests}
+        for digest, blob in blobs.items():
+            if not blob.is_file():
+                raise AnsibleActionFail(f"the store has lost sha256:{digest}; deploy lock fetches it again")
+        sizes = {digest: blob.stat().st_size for digest, blob in blobs.items()}
+        result |= {"changed": bool(digests), "changes": [f"carry {len(digests)} parts, {sum(sizes.values())} bytes"]}
+        if self._task.check_mode:
+            return result
+        small = {digest: blob for digest, blob in blobs.items() if sizes[digest] <= LARGE_BYTES}
+        for digest in digests:
+            if digest not in small:
+                self._put(blobs[digest], staging / f"{digest}.part", staging / digest)
+        if small:
+            self._put_archive(small, staging)
+        return result
+
+    def _put(self, blob, beside, staged):
+        """Carry one file; it has its name only when all of it is there."""
+        self._connection.put_file(str(blob), str(beside))
+        self._command(f"mv {beside} {staged}")
+
+    def _put_archive(self, blobs, staging):
+        with tempfile.NamedTemporaryFile(suffix=".tar") as file:
+            with tarfile.open(fileobj=file, mode="w") as archive:
+                for digest, blob in blobs.items():
+                    archive.add(blob, arcname=digest, filter=_plain)
+            file.flush()
+            carried = staging / "parts.tar"
+            self._connection.put_file(file.name, str(carried))
+        self._command(f"tar -xf {carried} -C {staging} --no-same-owner && rm -f {carried}")
+
+    def _command(self, line):
+        done = self._low_level_execute_command(line, sudoable=False)
+        if done["rc"]:
+            raise AnsibleActionFail(f"{line.split()[0]} on the host: {done['stderr'].strip() or done['rc']}")
+
+
+def _plain(member):
+    """Leave the control machine's owners and modes behind."""
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    member.mode = 0o600
+    return member

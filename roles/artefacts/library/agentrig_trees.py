@@ -1,0 +1,129 @@
+#!/usr/bin/python3
+"""Build the artefacts of a host from staged parts: each once, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+from ansible.module_utils.agentrig import MARKER, STAGING, STORE, Refused, alone, discard, mark, marked, run, sha256_of
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = r"""
+module: agentrig_trees
+short_description: Artefacts of a host, each in the folder of its key
+description:
+  - A file artefact is its one part under its own name; a C(venv) is made with the distribution's interpreter and
+    filled from its wheels alone, by their hashes, with no bytecode.
+  - A tree counts only under its marker, C(.agentrig-complete), whose first line is the tree's digest; a tree without
+    it, or whose content is no longer what it was, is thrown away and built again.
+options:
+  trees:
+    type: list
+    elements: dict
+    required: true
+    description: "C(key), C(name), C(kind) file or venv, and C(parts) with C(digest), C(file), C(name), C(version)."
+  incomplete:
+    type: list
+    elements: str
+    default: []
+    description: Keys of trees that were read and found to be no longer what they were.
+author: [agentrig]
+"""
+EXAMPLES = r"""
+- name: Build the artefacts
+  agentrig_trees: {trees: []}
+"""
+RETURN = r"""
+changes: {description: What was done or would be, in words., returned: always, type: list}
+trees: {description: Key -> tree digest of every tree that is complete., returned: always, type: dict}
+"""
+PYTHON = "/usr/bin/python3"
+WHEELS = ("usr/share/python-wheels", "usr/lib/python3*/ensurepip/_bundled")
+
+
+def pip_wheel():
+    """Give the distribution's own pip, as the wheel that its venv module installs."""
+    for pattern in WHEELS:
+        for path in sorted(pathlib.Path("/").glob(f"{pattern}/pip-*.whl")):
+            return path
+    raise Refused("the distribution's pip wheel is missing; the package that brings python3's venv module has it")
+
+
+def check_parts(parts):
+    """Refuse a staged part that is not what the lock names; it is thrown away."""
+    for part in parts:
+        staged = STAGING / part["digest"]
+        if not staged.is_file():
+            raise Refused(f"{part['file']} has not arrived")
+        if sha256_of(staged) != part["digest"]:
+            staged.unlink()
+            raise Refused(f"{part['file']}: what arrived is not sha256:{part['digest']}")
+
+
+def build_file(tree, folder):
+    """Place a file artefact."""
+    for part in tree["parts"]:
+        path = folder / part["file"]
+        (STAGING / part["digest"]).replace(path)
+        os.chown(path, 0, 0)
+        path.chmod(0o644)
+
+
+def build_venv(tree, folder):
+    """Make a venv and fill it from its wheels."""
+    wheels = STAGING / f"wheels-{tree['key'][:12]}"
+    discard(wheels)
+    wheels.mkdir(mode=0o755)
+    for part in tree["parts"]:
+        os.link(STAGING / part["digest"], wheels / part["file"])
+    lines = [f"{part['name']}=={part['version']} --hash=sha256:{part['digest']}" for part in tree["parts"]]
+    requirements = wheels / "requirements.txt"
+    requirements.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    quiet = {"PYTHONDONTWRITEBYTECODE": "1", "PIP_CONFIG_FILE": os.devnull, "PIP_ROOT_USER_ACTION": "ignore"}
+    run([PYTHON, "-B", "-m", "venv", "--without-pip", str(folder)], env=quiet)
+    offline = ["--no-index", "--find-links", str(wheels), "--require-hashes", "--no-deps"]
+    clean = ["--no-compile", "--no-cache-dir", "--disable-pip-version-check", "--no-input", "-q"]
+    pip = [str(folder / "bin/python"), "-B", f"{pip_wheel()}/pip"]
+    run([*pip, "install", *offline, *clean, "-r", str(requirements)], env=quiet)
+    discard(wheels)
+
+
+def build(tree):
+    """Build one tree from nothing, and mark it."""
+    folder = STORE / tree["key"]
+    discard(folder)
+    check_parts(tree["parts"])
+    folder.mkdir(mode=0o755)
+    {"file": build_file, "venv": build_venv}[tree["kind"]](tree, folder)
+    return mark(folder)
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "trees": {"type": "list", "elements": "dict", "required": True},
+            "incomplete": {"type": "list", "elements": "str", "default": []},
+        },
+        supports_check_mode=True,
+    )
+    os.umask(0o022)
+    changes, digests = [], {}
+    try:
+        with alone(module):
+            for tree in module.params["trees"]:
+                digest = marked(STORE / tree["key"])
+                if digest is None or tree["key"] in module.params["incomplete"]:
+                    changes.append(f"build {tree['name']}")
+                    digest = None if module.check_mode else build(tree)
+                if digest:
+                    digests[tree["key"]] = digest
+            if not module.check_mode:
+                discard(STAGING)
+    except (Refused, OSError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=bool(changes), changes=changes, trees=digests, marker=MARKER)
+
+
+if __name__ == "__main__":
+    main()

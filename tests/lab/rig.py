@@ -1,0 +1,64 @@
+"""A state of its own, a folder of its own, and the installed command: what the lab ring drives."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+#: A closed port of this machine: no hub is in reach of a test.
+NO_HUB = "http://127.0.0.1:9"
+
+
+@dataclass(frozen=True)
+class Rig:
+    """Runs ``deploy`` in one folder with one state."""
+
+    folder: Path
+    state: Path
+    command: tuple[str, ...] = (str(Path(sys.executable).parent / "deploy"),)
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def env(self) -> dict[str, str]:
+        return os.environ | {"AGENTRIG_STATE": str(self.state), "HF_ENDPOINT": NO_HUB} | self.environment
+
+    def run(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run a verb and give what it said."""
+        command = [*self.command, *arguments]
+        return subprocess.run(
+            command, cwd=self.folder, env=self.env, capture_output=True, text=True, check=False, **options
+        )
+
+    def document(self, *arguments: str, code: int = 0) -> dict[str, Any]:
+        """Run a verb with ``--json``; its exit code must be the one expected."""
+        done = self.run(*arguments, "--json")
+        assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr[-3000:]}"
+        document = json.loads(done.stdout)
+        assert isinstance(document, dict)
+        return document
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a verb and give its process; progress comes line by line on its standard error."""
+        return subprocess.Popen(
+            [*self.command, *arguments],
+            cwd=self.folder,
+            env=self.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def on(self, host: str, command: str) -> subprocess.CompletedProcess[str]:
+        """Run a shell line on a lab host."""
+        return self.run("lab", "ssh", host, command)
+
+    def read(self, host: str, command: str) -> str:
+        """Give what a shell line on a lab host prints; it must succeed."""
+        done = self.on(host, command)
+        assert done.returncode == 0, f"{command}: {done.stdout}\n{done.stderr}"
+        return done.stdout
