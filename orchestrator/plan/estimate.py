@@ -1,0 +1,331 @@
+"""The memory of one named choice: fits, does not fit, or what is missing to tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from orchestrator.deployment import Confidence
+from orchestrator.nouns import Noun
+from orchestrator.plan import constants as known
+from orchestrator.plan.cache import LLAMA_CPP, Store, cache_bytes, capacity_tokens, state_bytes, token_bytes
+from orchestrator.plan.compute import Run
+from orchestrator.plan.memory import MIB, POOLED, Choice, compute_mib, confidence, fits, largest_window, pool_mib, split
+from orchestrator.plan.shape import Unknown
+from orchestrator.plan.version import era
+from orchestrator.plan.weights import card_mib, embedding_bits, gguf_bytes, storage_of
+
+if TYPE_CHECKING:
+    from orchestrator.plan.shape import Shape
+
+#: The largest window and the most sequences that anyone may ask about.
+MOST_TOKENS = 100_000_000
+MOST_SLOTS = 100_000
+#: Share of a card that vLLM and SGLang take unless told otherwise.
+DEFAULT_FRACTION = {"vllm": 0.9, "sglang": 0.88}
+
+
+@dataclass(frozen=True)
+class Card:
+    """One card: memory in MiB, None where nobody knows; ``free_mib`` before the runtime starts."""
+
+    name: str
+    total_mib: float | None
+    free_mib: float | None = None
+    fabric: bool = False
+    large: bool = False
+
+
+@dataclass(frozen=True)
+class EstimateRequest:
+    """One choice to size. ``shape`` is the llm's, or the reason why it is not known."""
+
+    model: str
+    shape: Shape | Unknown
+    runtime: str
+    cards: tuple[Card, ...]
+    context: int | None = None
+    quant: str | None = None
+    #: Bytes of all weight files together, or MiB of weights on each card, where either is known.
+    weight_bytes: float | None = None
+    weight_mib_a_card: float | None = None
+    slots: int = 1
+    kv_key: str = "auto"
+    kv_value: str = "auto"
+    tensor: int = 1
+    pipeline: int = 1
+    fraction: float | None = None
+    version: str | None = None
+    batch: int | None = None
+    flash: bool = True
+    compressed: bool = True
+    sliding_share: float | None = None
+    #: Layers or experts stay in RAM: weights on the cards are the owner's choice.
+    offloaded: bool = False
+    element: float = 2.0
+    #: The files carry a head that drafts tokens (multi-token prediction).
+    draft_head: bool = False
+
+
+class GpuShare(Noun):
+    """One card of an estimate, in MiB; ``kv_mib`` is what the runtime allocates there. None: not known."""
+
+    weights_mib: float | None
+    kv_mib: float | None
+    compute_mib: float | None
+    reserve_mib: float | None
+    capacity_mib: float | None
+
+
+class Estimate(Noun):
+    """The answer, with the keys that the command line promises."""
+
+    verdict: str
+    per_gpu: tuple[GpuShare, ...] = ()
+    kv_bytes_per_token: float | None = None
+    kv_needed_mib: float | None = None
+    kv_capacity_tokens: int | None = None
+    max_context_tokens: int | None = Field(default=None, ge=0)
+    confidence: Confidence | None = None
+    reason: str = ""
+
+    def rounded(self) -> dict[str, Any]:
+        """Give the answer as JSON values, MiB to three decimals."""
+        document = self.document()
+        for share in document["per_gpu"]:
+            for key, value in share.items():
+                share[key] = None if value is None else round(value, 3)
+        for key in ("kv_bytes_per_token", "kv_needed_mib"):
+            document[key] = None if document[key] is None else round(document[key], 3)
+        return document
+
+
+def estimate(request: EstimateRequest) -> Estimate:
+    """Size one choice; what is not understood or missing gives the verdict ``unknown`` with the reason."""
+    try:
+        return _estimate(request)
+    except Unknown as unknown:
+        return Estimate(verdict="unknown", reason=str(unknown))
+
+
+def _estimate(request: EstimateRequest) -> Estimate:
+    if isinstance(request.shape, Unknown):
+        raise request.shape
+    _refuse_absurd(request)
+    shape, store = request.shape, _store(request)
+    needed = None
+    if request.context is not None:
+        whole = cache_bytes(shape, store, request.context, request.slots)
+        needed = whole * (1 if request.runtime in LLAMA_CPP else store.tensor) / MIB
+    each = token_bytes(shape, store)
+    if not request.cards:
+        return Estimate(
+            verdict="unknown",
+            kv_bytes_per_token=each,
+            kv_needed_mib=needed,
+            reason="no card is given; name it with --gpu",
+        )
+    weights, why = _weights(request, shape)
+    known_room = all(card.total_mib is not None for card in request.cards)
+    if not known_room and weights is None and not request.offloaded:
+        raise Unknown(f"{why}; and the memory of {request.cards[0].name} is not known")
+    choice = _choice(request, shape, store, weights)
+    return _answer(request, choice, needed, known_room=known_room, why=why)
+
+
+def _refuse_absurd(request: EstimateRequest) -> None:
+    for value, most, name in (
+        (request.context if request.context is not None else 1, MOST_TOKENS, "--context"),
+        (request.slots, MOST_SLOTS, "--slots"),
+        (request.tensor, 4096, "--tp"),
+        (request.pipeline, 4096, "--pp"),
+    ):
+        if not 0 < value <= most:
+            raise Unknown(f"{name} {value} cannot be")
+    if isinstance(request.shape, Unknown):
+        return
+    uneven = request.shape.undivided(request.tensor) if request.shape.heads else None
+    if uneven:
+        raise Unknown(f"tensor parallel {request.tensor} does not divide {uneven}; change --tp")
+
+
+def _store(request: EstimateRequest) -> Store:
+    runtime = request.runtime
+    batch = request.batch or (512 if runtime in LLAMA_CPP else _batch(request))
+    return Store(
+        runtime=runtime,
+        key=request.kv_key,
+        value=request.kv_value,
+        tensor=request.tensor if runtime in POOLED else 1,
+        batch=batch,
+        sliding_share=request.sliding_share if runtime == "sglang" else None,
+        compressed=request.compressed,
+    )
+
+
+def _batch(request: EstimateRequest) -> int:
+    if request.batch:
+        return request.batch
+    large = any(card.large for card in request.cards)
+    if request.runtime == "vllm" and era(request.version) == "early":
+        # Before V1 a prompt went through in one piece, unless the window passed 32768 tokens.
+        context = request.context or 0
+        return max(2048, context) if context <= 32768 else 2048  # noqa: PLR2004 - vLLM's own rule
+    return int((known.BATCH_LARGE_CARD if large else known.BATCH_SMALL_CARD).value)
+
+
+def _weights(request: EstimateRequest, shape: Shape) -> tuple[float | None, str]:
+    """Give the MiB of weights: a card's for runtimes that share layers, of all cards together for the others."""
+    pooled = request.runtime in POOLED
+    if request.weight_mib_a_card is not None:
+        count = 1 if pooled else len(request.cards)
+        return request.weight_mib_a_card * count, ""
+    try:
+        if request.weight_bytes is not None:
+            return _from_files(request, shape), ""
+        return _by_tensor(request, shape), ""
+    except Unknown as unknown:
+        return None, str(unknown)
+
+
+def _from_files(request: EstimateRequest, shape: Shape) -> float:
+    whole = float(request.weight_bytes or 0) / MIB
+    if request.runtime in POOLED:
+        return whole / request.tensor / request.pipeline
+    if request.runtime in LLAMA_CPP and not shape.tied:
+        bits = embedding_bits(request.quant or "")
+        whole -= shape.vocab * shape.hidden * bits / 8 / MIB
+    return whole
+
+
+def _by_tensor(request: EstimateRequest, shape: Shape) -> float:
+    gguf = request.runtime in LLAMA_CPP
+    storage = storage_of(request.quant or "", gguf=gguf)
+    if storage is None and not gguf:
+        storage = storage_of(request.model.rsplit("/", 1)[-1]) if request.quant is None else None
+        storage = storage or storage_of(shape.stored_as or "none")
+    if storage is None:
+        raise Unknown(f"how {request.model} is quantised is not known; give --quant or --weight-bytes")
+    if storage.scheme == "gguf":
+        whole, embedding = gguf_bytes(shape, storage.mixture, draft_head=request.draft_head)
+        return (whole - (0 if shape.tied else embedding)) / MIB
+    return card_mib(shape, storage, request.tensor if request.runtime in POOLED else 1, request.pipeline)
+
+
+def _choice(request: EstimateRequest, shape: Shape, store: Store, weights: float | None) -> Choice:
+    count, pooled = len(request.cards), request.runtime in POOLED
+    capacity = tuple(float(card.total_mib or 0.0) for card in request.cards)
+    if request.runtime == "sglang":
+        capacity = (min(_free_mib(card, request) for card in request.cards),) * count
+    fraction = request.fraction or DEFAULT_FRACTION.get(request.runtime, 1.0)
+    states = state_bytes(shape, store, request.slots) / MIB / count
+    reserve = tuple((1 - fraction) * one if pooled else known.DRIVER_CONTEXT_MIB.value + states for one in capacity)
+    held = weights or 0.0
+    large = any(card.large for card in request.cards)
+    requests = known.REQUESTS_LARGE_CARD if large else known.REQUESTS_SMALL_CARD
+    run = Run(
+        batch=store.batch if not pooled else _batch(request),
+        requests=int(requests.value),
+        tensor=request.tensor,
+        element=request.element,
+        era=era(request.version),
+        fabric=all(card.fabric for card in request.cards),
+        packed_experts="mxfp4" in (request.quant or shape.stored_as).lower(),
+    )
+    choice = Choice(
+        shape=shape,
+        runtime=request.runtime,
+        weights_mib=(held,) * count,
+        capacity_mib=capacity,
+        reserve_mib=reserve,
+        store=store,
+        run=run,
+        pipeline=request.pipeline,
+        sequences=request.slots,
+        flash=request.flash,
+    )
+    if pooled:
+        return choice
+    return Choice(**{**choice.__dict__, "weights_mib": tuple(held * part for part in split(choice))})
+
+
+def _free_mib(card: Card, request: EstimateRequest) -> float:
+    """Give what SGLang finds free before it loads weights: measured, or the card less what is opened first."""
+    if card.free_mib is not None:
+        return card.free_mib
+    opened = known.CONTEXT_BEFORE_MIB.value
+    if request.tensor > 1 and card.fabric:
+        opened += known.COMMUNICATION_BEFORE_MIB.value
+    return max(0.0, float(card.total_mib or 0.0) - opened)
+
+
+def _answer(request: EstimateRequest, choice: Choice, needed: float | None, *, known_room: bool, why: str) -> Estimate:
+    pooled, weighed = request.runtime in POOLED, not why
+    context = request.context
+    compute: float | None = compute_mib(choice, context or 1) if choice.shape.vocab and choice.shape.hidden else None
+    kv = _kv(request, choice, known_room=known_room, weighed=weighed and compute is not None)
+    sure = known_room and weighed and compute is not None
+    verdict, reason = _verdict(request, choice, sure=sure, why=why)
+    lightest = min((one for one in kv if one is not None), default=None)
+    capacity = None
+    if pooled and lightest is not None:
+        capacity = capacity_tokens(choice.shape, choice.store, lightest * MIB * request.pipeline, context or 8192)
+    return Estimate(
+        verdict=verdict,
+        per_gpu=tuple(
+            GpuShare(
+                weights_mib=weights if weighed and not request.offloaded else None,
+                kv_mib=one,
+                compute_mib=compute,
+                reserve_mib=reserve if known_room else None,
+                capacity_mib=room if known_room else None,
+            )
+            for weights, one, reserve, room in zip(
+                choice.weights_mib, kv, choice.reserve_mib, choice.capacity_mib, strict=True
+            )
+        ),
+        kv_bytes_per_token=token_bytes(choice.shape, choice.store),
+        kv_needed_mib=needed,
+        kv_capacity_tokens=capacity,
+        max_context_tokens=largest_window(choice) if sure and not request.offloaded else None,
+        confidence="lower_bound" if request.offloaded or not (weighed and known_room) else confidence(choice),
+        reason=reason,
+    )
+
+
+def _kv(request: EstimateRequest, choice: Choice, *, known_room: bool, weighed: bool) -> list[float | None]:
+    """Give the cache that the runtime allocates on each card, in MiB."""
+    if request.runtime in POOLED:
+        if not known_room or not weighed:
+            return [None] * len(request.cards)
+        return [max(0.0, one) for one in pool_mib(choice)]
+    if request.context is None:
+        return [None] * len(request.cards)
+    whole = cache_bytes(choice.shape, choice.store, request.context, request.slots) / MIB
+    return [whole * part for part in split(choice)]
+
+
+def _verdict(request: EstimateRequest, choice: Choice, *, sure: bool, why: str) -> tuple[str, str]:
+    context = request.context
+    if request.offloaded:
+        return "fits", "layers or experts stay in RAM, so what the cards hold is the owner's choice"
+    if not sure:
+        return _unsure(request, choice, why)
+    if fits(choice, context or 1):
+        return "fits", ""
+    longest = largest_window(choice)
+    return "wont_fit", f"{context or 1} tokens do not fit; {longest} would" if longest else "the weights do not fit"
+
+
+def _unsure(request: EstimateRequest, choice: Choice, why: str) -> tuple[str, str]:
+    """Give the verdict where a number is missing; a runtime that takes what it needs is sized without its card."""
+    card = request.cards[0].name
+    if why or not choice.shape.vocab or not choice.shape.hidden:
+        return "unknown", why or "the configuration lacks vocab_size or hidden_size"
+    if request.runtime in POOLED:
+        return "unknown", f"the memory of {card} is not known; give it as NAME:MIB"
+    need = compute_mib(choice, request.context or 1) + sum(choice.weights_mib) / len(request.cards)
+    need += cache_bytes(choice.shape, choice.store, request.context or 1, request.slots) / MIB / len(request.cards)
+    return "fits", f"on cards of {need:.0f} MiB and more: the memory of {card} is not known; give it as NAME:MIB"

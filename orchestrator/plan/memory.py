@@ -1,0 +1,158 @@
+"""The ledger of one choice: where the memory of each card goes, and the window that it leaves. All in MiB."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from orchestrator.plan import constants as known
+from orchestrator.plan.cache import LLAMA_CPP, Store, cache_bytes
+from orchestrator.plan.compute import Run, llama_cpp_mib, vllm_mib
+
+if TYPE_CHECKING:
+    from orchestrator.deployment import Confidence
+    from orchestrator.plan.shape import Shape
+
+MIB = 1024 * 1024
+
+#: No window is looked for beyond this many tokens.
+LONGEST = 1 << 27
+#: Between windows closer than this the middle is tried.
+CLOSE = 64
+#: Runtimes that take a share of each card beforehand and fill it with cache.
+POOLED = ("vllm", "sglang")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One llm in one quantisation by one runtime on some cards. One entry a card in each tuple, in MiB.
+
+    ``reserve_mib`` is left alone: what others hold, the desktop, the share that the runtime may not take.
+    """
+
+    shape: Shape
+    runtime: str
+    weights_mib: tuple[float, ...]
+    capacity_mib: tuple[float, ...]
+    reserve_mib: tuple[float, ...]
+    store: Store
+    run: Run
+    pipeline: int = 1
+    sequences: int = 1
+    flash: bool = True
+
+    @cached_property
+    def compute_mib(self) -> float:
+        """Give activations, buffers and the driver's context of one card where no window counts."""
+        if self.runtime == "vllm":
+            return vllm_mib(self.shape, self.run)
+        if self.runtime == "sglang":
+            return known.SGLANG_COMPUTE_MIB.value
+        return known.EXLLAMA_COMPUTE_MIB.value
+
+    @property
+    def splits_layers(self) -> bool:
+        """Tell whether whole layers go to each card, rather than a part of each layer."""
+        return self.runtime not in POOLED
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one card carries; the cache is that of the window asked for."""
+
+    weights_mib: float
+    kv_mib: float
+    compute_mib: float
+    reserve_mib: float
+    capacity_mib: float
+
+    @property
+    def left_mib(self) -> float:
+        """Give what remains; negative where it does not fit."""
+        return self.capacity_mib - self.weights_mib - self.kv_mib - self.compute_mib - self.reserve_mib
+
+
+def shares(choice: Choice, context: int) -> tuple[Share, ...]:
+    """Give each card's share for windows of ``context`` tokens; raises Unknown."""
+    whole = cache_bytes(choice.shape, choice.store, context, choice.sequences) / MIB
+    compute = compute_mib(choice, context)
+    parts = split(choice)
+    return tuple(
+        Share(weights, whole * part, compute, reserve, capacity)
+        for weights, part, reserve, capacity in zip(
+            choice.weights_mib, parts, choice.reserve_mib, choice.capacity_mib, strict=True
+        )
+    )
+
+
+def split(choice: Choice) -> tuple[float, ...]:
+    """Give the part of the cache that each card carries: of whole layers by its memory, else the same of each."""
+    count = len(choice.capacity_mib)
+    if not choice.splits_layers:
+        return (1 / choice.pipeline,) * count
+    room = [
+        max(0.0, capacity - reserve) for capacity, reserve in zip(choice.capacity_mib, choice.reserve_mib, strict=True)
+    ]
+    total = sum(room)
+    return tuple(one / total for one in room) if total else (1 / count,) * count
+
+
+def compute_mib(choice: Choice, context: int) -> float:
+    """Give activations, buffers and the driver's context of one card for a window of ``context`` tokens."""
+    if choice.runtime not in LLAMA_CPP:
+        return choice.compute_mib
+    return llama_cpp_mib(choice.shape, choice.run.batch, context, flash=choice.flash)
+
+
+def pool_mib(choice: Choice) -> tuple[float, ...]:
+    """Give the cache that vLLM or SGLang allocates on each card: what weights and compute leave of its share."""
+    other = known.SGLANG_OTHER_MIB.value if choice.runtime == "sglang" else choice.compute_mib
+    return tuple(
+        capacity - reserve - weights - other
+        for weights, reserve, capacity in zip(choice.weights_mib, choice.reserve_mib, choice.capacity_mib, strict=True)
+    )
+
+
+def fits(choice: Choice, context: int) -> bool:
+    """Tell whether windows of ``context`` tokens fit on every card."""
+    if choice.runtime not in POOLED:
+        return all(share.left_mib >= 0 for share in shares(choice, context))
+    whole = cache_bytes(choice.shape, choice.store, context, choice.sequences) / MIB / choice.pipeline
+    return all(pool > 0 and whole <= pool for pool in pool_mib(choice))
+
+
+def largest_window(choice: Choice, limit: int = LONGEST) -> int:
+    """Give the longest window in tokens up to ``limit`` that fits, 0 where none does."""
+    if fits(choice, limit):
+        return limit
+    if not fits(choice, 1):
+        return 0
+    low, high = 1, limit
+    while high - low > 1:
+        middle = _guess(choice, low, high)
+        low, high = (middle, high) if fits(choice, middle) else (low, middle)
+    return low
+
+
+def _guess(choice: Choice, low: int, high: int) -> int:
+    """Give a window between two: where a straight line through both has nothing left, kept off the ends."""
+    if high - low < CLOSE:
+        return (low + high) // 2
+    below, above = _left(choice, low), _left(choice, high)
+    step = (high - low) // 64 + 1
+    where = low + int((high - low) * below / (below - above)) if below > above else (low + high) // 2
+    return max(low + step, min(high - step, where))
+
+
+def _left(choice: Choice, context: int) -> float:
+    """Give what the fullest card has left, in MiB; below 0 where it does not fit."""
+    if choice.runtime not in POOLED:
+        return min(share.left_mib for share in shares(choice, context))
+    whole = cache_bytes(choice.shape, choice.store, context, choice.sequences) / MIB / choice.pipeline
+    return min(pool_mib(choice)) - whole
+
+
+def confidence(choice: Choice) -> Confidence:
+    """Tell how sure the ledger is."""
+    return "lower_bound" if choice.runtime in ("exllama", "tensorrt_llm") else "estimated"

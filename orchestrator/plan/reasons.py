@@ -1,0 +1,104 @@
+"""Why this choice and not another: sentences that one would say to a colleague."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator.deployment import Rejection
+from orchestrator.plan.candidates import WANTED_WINDOW, Candidate, Setting
+from orchestrator.plan.hardware import cards
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orchestrator.snapshot import HostSnapshot
+
+#: Below this many tokens a window is called short.
+SHORT_WINDOW = 32768
+
+
+def reasons(best: Candidate, setting: Setting) -> Iterator[str]:
+    """Give the reasons for the llm, the runtime, the quantisation and the window."""
+    row, wishes = best.llm, setting.wishes
+    if row.agentic_class == "demonstration":
+        yield "demonstration: this llm is below the floor for agents; it shows that the line works"
+    elif wishes.llm is not None:
+        yield f"{row.name} because it was asked for; for agents it is {row.agentic_class}: {row.evidence}"
+    else:
+        where = place(setting.snapshot)
+        yield f"{row.name} is {row.agentic_class} for agents, the best that fits {where}: {row.evidence}"
+    yield _runtime(best, setting)
+    yield f"{best.quant.quant}: {best.quant.weights_bytes / 1e9:.1f} GB of weights ({best.quant.source})"
+    yield f"a window of {best.window} tokens with {_article(best)} cache{_window(best, setting)}"
+    if row.note and wishes.llm is not None:
+        yield row.note
+
+
+def second(one: Candidate, best: Candidate) -> Rejection:
+    """Give why a choice that fits was not taken."""
+    return Rejection(llm=one.llm.name, quant=one.quant.quant, runtime=one.choice.runtime, reason=_why_second(one, best))
+
+
+def place(snapshot: HostSnapshot) -> str:
+    """Give where it must fit, for a sentence."""
+    found = snapshot.usable_gpus()
+    return cards(found) if found else f"{snapshot.ram_mib / 1024:.0f} GiB of RAM without a card"
+
+
+def _runtime(best: Candidate, setting: Setting) -> str:
+    title, count = setting.catalog.runtimes[best.choice.runtime].title, len(setting.gpus)
+    if setting.wishes.runtime:
+        why = "it was asked for"
+    elif not count:
+        why = "there is no card in use"
+    elif best.choice.runtime in ("exllama", "tensorrt_llm"):
+        why = "speed was asked for above all"
+    elif best.choice.runtime == "vllm" and count > 1:
+        why = f"{count} equal cards work on each token together (tensor parallel {best.choice.run.tensor})"
+    elif best.choice.runtime == "vllm":
+        why = f"it serves {setting.wishes.users} people at once"
+    elif count > 1:
+        why = "it deals whole layers to each card" + ("" if setting.equal else ", and these are not of one kind")
+    else:
+        why = f"it is one card for one person, and it reads {best.quant.quant}"
+    return f"{title} because {why}"
+
+
+def _article(best: Candidate) -> str:
+    kind = best.choice.store.key
+    if best.plain:
+        return "a 16-bit"
+    return f"an 8-bit ({kind})" if kind in ("q8_0", "fp8") else f"a {kind}"
+
+
+def _window(best: Candidate, setting: Setting) -> str:
+    if setting.wishes.context is not None:
+        said = ", as asked for"
+    elif best.window >= best.llm.max_context_tokens:
+        said = ", all that the llm has"
+    else:
+        said = ", the longest that fits"
+    users = setting.wishes.users
+    each = f", for each of {users} at once" if users > 1 else ""
+    short = ""
+    if best.window < SHORT_WINDOW:
+        short = f"; it is short: agents want {WANTED_WINDOW}, and long tasks lose their beginning"
+    return said + each + short
+
+
+def _why_second(one: Candidate, best: Candidate) -> str:
+    ours, theirs = one.base, best.base
+    reasons_in_order = (
+        f"fits, but would give {one.speed:.1f} tokens a second at best, too few for an agent",
+        f"fits, but its window is {one.window} tokens, below the least an agent needs",
+        f"fits, but {best.llm.name} is {best.llm.agentic_class} for agents and this is {one.llm.agentic_class}",
+        f"fits, but its window is {one.window} tokens against {best.window}",
+        f"fits, but {best.choice.runtime} suits these cards better",
+        f"fits, but only with an 8-bit ({one.choice.store.key}) cache",
+    )
+    for mine, other, reason in zip(ours, theirs, reasons_in_order, strict=True):
+        if mine != other:
+            return reason
+    if one.llm.name == best.llm.name:
+        return f"fits, but with {one.bits:g} bits a weight against {best.bits:g}"
+    return f"fits, but is slower: about {one.speed:.0f} tokens a second at best against {best.speed:.0f}"
