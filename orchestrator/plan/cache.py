@@ -26,6 +26,8 @@ LLAMA_CPP = ("llama_cpp", "ik_llama_cpp", "ollama", "xllamacpp")
 SLIDING_STEP = 256
 #: llama.cpp keeps a recurrent state in 32 bits; vLLM its convolution in the llm's own type.
 STATE_BYTES, CONVOLUTION_BYTES = 4.0, 2.0
+#: A layer without a window keeps any number of tokens.
+ENDLESS = 1 << 62
 #: Kinds of layers whose counts differ by less than this factor are padded to the larger (vLLM's own rule).
 GROUP_APART = 1.5
 #: vLLM keeps two blocks of recurrent state a sequence: the live one, and one to go back to.
@@ -71,16 +73,42 @@ def token_bytes(shape: Shape, store: Store) -> float:
     return sum(count * _token_bytes(shape, layer, store) for layer, count in shape.groups)
 
 
+@dataclass(frozen=True)
+class Growth:
+    """How the cache of one sequence grows on a card: bytes it starts with, and bytes a token up to so many tokens."""
+
+    start: float
+    steps: tuple[tuple[float, int], ...]
+
+    def bytes_at(self, context: int) -> float:
+        """Give the bytes for a window of ``context`` tokens."""
+        return self.start + sum(each * min(context, most) for each, most in self.steps)
+
+
+def growth(shape: Shape, store: Store) -> Growth:
+    """Give how the cache grows; raises Unknown for a cache type or a layer that is not understood."""
+    known: Growth | None = shape.memory.get(store)
+    if known is None:
+        known = shape.memory[store] = _growth(shape, store)
+    return known
+
+
+def _growth(shape: Shape, store: Store) -> Growth:
+    if store.sliding_share is not None:
+        return Growth(0.0, ((token_bytes(shape, store), ENDLESS),))
+    start, steps = 0.0, []
+    for layer, count in shape.groups:
+        each = count * _token_bytes(shape, layer, store)
+        if each:
+            steps.append((each, _most_tokens(layer, store)))
+        if store.runtime not in LLAMA_CPP:
+            start += count * _state_bytes(layer, store)
+    return Growth(start, tuple(steps))
+
+
 def cache_bytes(shape: Shape, store: Store, context: int, sequences: int = 1) -> float:
     """Give the bytes on each card that hold ``sequences`` windows of ``context`` tokens each."""
-    if store.sliding_share is not None:
-        return token_bytes(shape, store) * context * sequences
-    total = 0.0
-    for layer, count in shape.groups:
-        total += count * _token_bytes(shape, layer, store) * _tokens(layer, store, context)
-        if store.runtime not in LLAMA_CPP:
-            total += count * _state_bytes(layer, store)
-    return total * sequences
+    return growth(shape, store).bytes_at(context) * sequences
 
 
 def state_bytes(shape: Shape, store: Store, sequences: int = 1) -> float:
@@ -99,14 +127,12 @@ def capacity_tokens(shape: Shape, store: Store, pool: float, context: int) -> in
     return int(pool / each) if each else 0
 
 
-def _tokens(layer: Layer, store: Store, context: int) -> int:
-    """Give how many tokens a layer keeps of a window of ``context``."""
+def _most_tokens(layer: Layer, store: Store) -> int:
+    """Give the most tokens that a layer keeps of a sequence."""
     if not layer.window or store.runtime == "ik_llama_cpp":
-        return context
-    if store.runtime in LLAMA_CPP:
-        kept = layer.window + store.batch
-        return min(context, ceil(kept / SLIDING_STEP) * SLIDING_STEP)
-    return min(context, layer.window + store.batch)
+        return ENDLESS
+    kept = layer.window + store.batch
+    return ceil(kept / SLIDING_STEP) * SLIDING_STEP if store.runtime in LLAMA_CPP else kept
 
 
 def _token_bytes(shape: Shape, layer: Layer, store: Store) -> float:

@@ -10,7 +10,7 @@ from orchestrator.deployment import Rejection
 from orchestrator.plan.constants import VISIBLE_SHARE
 from orchestrator.plan.hardware import capability, parse_capability, row_of
 from orchestrator.plan.layout import laid_out
-from orchestrator.plan.memory import POOLED, Choice, fits, largest_window, shares
+from orchestrator.plan.memory import POOLED, Choice, largest_window, shares
 from orchestrator.plan.shape import Shape, Unknown, shape_of
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ UNHEARD_BANDWIDTH, RAM_BANDWIDTH = 300.0, 40.0
 NATIVE_FP8 = (8, 9)
 #: SGLang's kernels are not built for this capability.
 NOT_FOR_SGLANG = (8, 6)
-PLAIN_CACHE = ("f16", "bfloat16", "float16", "auto")
+#: Ledgers kept for one shape before they are forgotten.
+MOST_KEPT = 4096
+PLAIN_CACHE = ("f16", "bfloat16", "float16", "fp16", "auto")
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,17 @@ class Setting:
         """Give the slowest card's memory bandwidth in GB/s, or RAM's."""
         rates = [row.bandwidth_gb_s if (row := row_of(gpu, self.catalog)) else UNHEARD_BANDWIDTH for gpu in self.gpus]
         return min(rates, default=RAM_BANDWIDTH)
+
+    @cached_property
+    def rooms(self) -> dict[str, tuple[tuple[float, ...], tuple[float, ...]]]:
+        """Give capacities and reserves that were worked out, by runtime."""
+        return {}
+
+    def room(self, runtime: RuntimeName) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Give capacity and reserve of each card, or of RAM, in MiB, for one runtime."""
+        if runtime not in self.rooms:
+            self.rooms[runtime] = _room(runtime, self)
+        return self.rooms[runtime]
 
     @cached_property
     def suited(self) -> tuple[RuntimeName, ...]:
@@ -174,6 +187,8 @@ def _of_llm(row: LlmRow, setting: Setting) -> tuple[list[Candidate], list[Reject
             titles = " or ".join(setting.catalog.runtimes[runtime].title for runtime in setting.suited)
             unread.append(_rejection(row, quant, setting.suited[0], f"{titles} does not read {kind.name}"))
         for runtime in readers:
+            if found and found[0].rank < setting.suited.index(runtime) and found[0].window >= WANTED_WINDOW:
+                continue
             outcome = _try(row, quant, kind, runtime, setting)
             (refused if isinstance(outcome, Rejection) else found).append(outcome)  # type: ignore[arg-type]
     if setting.wishes.quant is not None and not (found or refused or unread):
@@ -192,12 +207,13 @@ def _try(row: LlmRow, quant: LlmQuant, kind: QuantRow, runtime: RuntimeName, set
         return _rejection(row, quant, runtime, f"its own window ends at {row.max_context_tokens} tokens")
     best: Candidate | None = None
     try:
-        for choice in _choices(row, quant, runtime, setting):
-            window = _window(choice, limit)
+        for choice, window in _choices(row, quant, runtime, setting, limit):
             speed = _speed(row, quant, choice, setting)
             one = Candidate(row, quant, choice, window, speed, kind.bits_per_weight, setting.suited.index(runtime))
             if best is None or one.among_own > best.among_own:
                 best = one
+            if not window or window >= min(limit, WANTED_WINDOW):
+                break
     except Unknown as error:
         return _rejection(row, quant, runtime, str(error))
     if best is None:
@@ -208,10 +224,21 @@ def _try(row: LlmRow, quant: LlmQuant, kind: QuantRow, runtime: RuntimeName, set
     return _rejection(row, quant, runtime, short) if short else best
 
 
+def _sized(shape: Shape, key: tuple[Any, ...], limit: int) -> tuple[Choice, int]:
+    """Give a choice laid out and its window, worked out once for the same cards, room and wishes."""
+    whole = ("sized", limit, *key)
+    found: tuple[Choice, int] | None = shape.memory.get(whole)
+    if found is None:
+        if len(shape.memory) >= MOST_KEPT:
+            shape.memory.clear()
+        choice = laid_out(shape, *key)
+        found = shape.memory[whole] = (choice, _window(choice, limit))
+    return found
+
+
 def _window(choice: Choice, limit: int) -> int:
-    if fits(choice, limit):
-        return limit
-    return largest_window(choice, limit) // STEP * STEP
+    longest = largest_window(choice, limit)
+    return longest if longest == limit else longest // STEP * STEP
 
 
 def _too_short(best: Candidate, limit: int, asked: int | None) -> str | None:
@@ -249,21 +276,26 @@ def _cannot_run(kind: QuantRow, runtime: RuntimeName, setting: Setting) -> str |
     return None
 
 
-def _choices(row: LlmRow, quant: LlmQuant, runtime: RuntimeName, setting: Setting) -> Iterator[Choice]:
-    """Give the ways to lay it out: a 16-bit cache first, an 8-bit one where runtime and cards do it."""
+def _choices(
+    row: LlmRow, quant: LlmQuant, runtime: RuntimeName, setting: Setting, limit: int
+) -> Iterator[tuple[Choice, int]]:
+    """Give the ways to lay it out, each with its window: a 16-bit cache first, an 8-bit one where cards do it."""
     shape = shape_cached(row)
     tensor = len(setting.gpus) if runtime in (*POOLED, "exllama", "tensorrt_llm") else 1
     if shape.undivided(max(1, tensor)):
         return
-    capacity, reserve = _room(runtime, setting)
+    capacity, reserve = setting.room(runtime)
     wishes = setting.wishes
     for kv_dtype in [wishes.kv_dtype] if wishes.kv_dtype else _cache_types(runtime, setting):
-        yield laid_out(shape, quant, runtime, kv_dtype, capacity, reserve, max(1, tensor), wishes.users)
+        key = (quant.weights_bytes, quant.quant, runtime, kv_dtype, capacity, reserve, max(1, tensor), wishes.users)
+        yield _sized(shape, key, limit)
 
 
 def shape_cached(row: LlmRow) -> Shape:
     """Give a row's shape, worked out once for one configuration."""
-    return _shape(tuple((key, _frozen(value)) for key, value in row.config.items()))
+    return _shape(
+        tuple([(key, _frozen(value) if type(value) in (dict, list) else value) for key, value in row.config.items()])
+    )
 
 
 @lru_cache(maxsize=512)
@@ -286,6 +318,8 @@ def _thawed(value: Any) -> Any:
 def _cache_types(runtime: RuntimeName, setting: Setting) -> tuple[str, ...]:
     if runtime in ("llama_cpp", "ollama", "xllamacpp"):
         return ("f16", "q8_0") if setting.gpus else ("f16",)
+    if runtime == "exllama":
+        return ("fp16", "q8")
     native = all(has is not None and has >= NATIVE_FP8 for has in setting.capabilities)
     return ("bfloat16", "fp8") if native else ("bfloat16",)
 

@@ -10,6 +10,7 @@ from orchestrator.errors import UsageError
 from orchestrator.plan import constants as known
 from orchestrator.plan.estimate import Card, Estimate, EstimateRequest, estimate
 from orchestrator.plan.known import Known, words
+from orchestrator.plan.memory import POOLED
 from orchestrator.plan.shape import Unknown
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ def runtime_named(name: str) -> str:
 def _request(line: Mapping[str, Any], known_llms: Known, catalog: Catalog) -> EstimateRequest:
     model = str(line.get("model") or "")
     runtime = runtime_named(str(line.get("runtime") or ""))
-    tensor = _whole(line, "tp") or 1
+    pipeline, cards = _whole(line, "pp") or 1, _cards(line, catalog)
+    tensor = _whole(line, "tp") or (max(1, len(cards) // pipeline) if runtime in POOLED else 1)
     both = line.get("kv_dtype")
     mla, flash = _whole(line, "mla_attn"), str(line.get("flash_attn", "1")).casefold() not in ("0", "off", "false")
     shape: Shape | Unknown
@@ -89,16 +91,16 @@ def _request(line: Mapping[str, Any], known_llms: Known, catalog: Catalog) -> Es
         model=model,
         shape=shape,
         runtime=runtime,
-        cards=_cards(line, catalog),
+        cards=cards,
         context=_whole(line, "n_ctx"),
         quant=quant,
         weight_bytes=_bytes(line),
         weight_mib_a_card=_figure(line, "checkpoint_mib_per_gpu", 1e9),
-        slots=1,
+        slots=_whole(line, "slots") or 1,
         kv_key=str(line.get("kv_dtype_k") or both or "auto"),
         kv_value=str(line.get("kv_dtype_v") or both or "auto"),
         tensor=tensor,
-        pipeline=_whole(line, "pp") or 1,
+        pipeline=pipeline,
         fraction=_figure(line, "gpu_memory_utilization", 1.0),
         version=line.get("runtime_version"),
         batch=_whole(line, "max_num_batched_tokens") or _whole(line, "n_ubatch"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -12,7 +12,7 @@ from orchestrator.nouns import Noun
 from orchestrator.plan import constants as known
 from orchestrator.plan.cache import LLAMA_CPP, Store, cache_bytes, capacity_tokens, state_bytes, token_bytes
 from orchestrator.plan.compute import Run
-from orchestrator.plan.memory import MIB, POOLED, Choice, compute_mib, confidence, fits, largest_window, pool_mib, split
+from orchestrator.plan.memory import MIB, POOLED, Choice, compute_mib, confidence, fits, largest_window, pool_mib
 from orchestrator.plan.shape import Unknown
 from orchestrator.plan.version import era
 from orchestrator.plan.weights import card_mib, embedding_bits, gguf_bytes, storage_of
@@ -248,7 +248,7 @@ def _choice(request: EstimateRequest, shape: Shape, store: Store, weights: float
     )
     if pooled:
         return choice
-    return Choice(**{**choice.__dict__, "weights_mib": tuple(held * part for part in split(choice))})
+    return replace(choice, weights_mib=tuple(held * part for part in choice.parts))
 
 
 def _free_mib(card: Card, request: EstimateRequest) -> float:
@@ -304,7 +304,7 @@ def _kv(request: EstimateRequest, choice: Choice, *, known_room: bool, weighed: 
     if request.context is None:
         return [None] * len(request.cards)
     whole = cache_bytes(choice.shape, choice.store, request.context, request.slots) / MIB
-    return [whole * part for part in split(choice)]
+    return [whole * part for part in choice.parts]
 
 
 def _verdict(request: EstimateRequest, choice: Choice, *, sure: bool, why: str) -> tuple[str, str]:

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 from orchestrator.plan.cache import LLAMA_CPP, Store, state_bytes
 from orchestrator.plan.compute import Run
-from orchestrator.plan.memory import MIB, POOLED, Choice, split
+from orchestrator.plan.memory import MIB, POOLED, Choice
 from orchestrator.plan.weights import embedding_bits
 
 if TYPE_CHECKING:
-    from orchestrator.catalog.rows import LlmQuant
     from orchestrator.plan.shape import Shape
 
 #: Tokens a step: llama-server's default of ``-ub``, and vLLM's default for cards under 70 GiB.
@@ -21,7 +20,8 @@ LARGE_MIB = 70 * 1024
 
 def laid_out(  # noqa: PLR0913, PLR0917
     shape: Shape,
-    quant: LlmQuant,
+    weights_bytes: float,
+    quant: str,
     runtime: str,
     kv_dtype: str,
     capacity_mib: tuple[float, ...],
@@ -32,9 +32,9 @@ def laid_out(  # noqa: PLR0913, PLR0917
     """Give the choice for weights of a known size; ``tensor`` cards share each layer, else whole layers are dealt."""
     pooled, large = runtime in POOLED, min(capacity_mib) >= LARGE_MIB
     batch = (BATCH_LARGE if large else BATCH) if pooled else UBATCH
-    whole = quant.weights_bytes / MIB
+    whole = weights_bytes / MIB
     if runtime in LLAMA_CPP and not shape.tied:
-        whole -= shape.vocab * shape.hidden * embedding_bits(quant.quant) / 8 / MIB
+        whole -= shape.vocab * shape.hidden * embedding_bits(quant) / 8 / MIB
     store = Store(runtime, kv_dtype, kv_dtype, tensor if pooled else 1, batch)
     states = state_bytes(shape, store, sequences) / MIB / len(capacity_mib)
     fields = {
@@ -50,4 +50,4 @@ def laid_out(  # noqa: PLR0913, PLR0917
     even = Choice(weights_mib=(whole / count,) * count, **fields)  # type: ignore[arg-type]
     if pooled:
         return even
-    return Choice(weights_mib=tuple(whole * part for part in split(even)), **fields)  # type: ignore[arg-type]
+    return Choice(weights_mib=tuple(whole * part for part in even.parts), **fields)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from orchestrator.plan import constants as known
-from orchestrator.plan.cache import LLAMA_CPP, Store, cache_bytes
+from orchestrator.plan.cache import LLAMA_CPP, Growth, Store, growth
 from orchestrator.plan.compute import Run, llama_cpp_mib, vllm_mib
 
 if TYPE_CHECKING:
@@ -51,10 +51,25 @@ class Choice:
             return known.SGLANG_COMPUTE_MIB.value
         return known.EXLLAMA_COMPUTE_MIB.value
 
-    @property
-    def splits_layers(self) -> bool:
-        """Tell whether whole layers go to each card, rather than a part of each layer."""
-        return self.runtime not in POOLED
+    @cached_property
+    def growth(self) -> Growth:
+        """Give how the cache grows with the window."""
+        return growth(self.shape, self.store)
+
+    @cached_property
+    def parts(self) -> tuple[float, ...]:
+        """Give the part of the cache that each card carries: of whole layers by its memory, else the same of each."""
+        if self.runtime in POOLED:
+            return (1 / self.pipeline,) * len(self.capacity_mib)
+        return split(self.capacity_mib, self.reserve_mib)
+
+    @cached_property
+    def room_mib(self) -> tuple[float, ...]:
+        """Give what each card has for cache and compute."""
+        return tuple(
+            capacity - reserve - weights
+            for capacity, reserve, weights in zip(self.capacity_mib, self.reserve_mib, self.weights_mib, strict=True)
+        )
 
 
 @dataclass(frozen=True)
@@ -75,27 +90,21 @@ class Share:
 
 def shares(choice: Choice, context: int) -> tuple[Share, ...]:
     """Give each card's share for windows of ``context`` tokens; raises Unknown."""
-    whole = cache_bytes(choice.shape, choice.store, context, choice.sequences) / MIB
+    whole = choice.growth.bytes_at(context) * choice.sequences / MIB
     compute = compute_mib(choice, context)
-    parts = split(choice)
     return tuple(
         Share(weights, whole * part, compute, reserve, capacity)
         for weights, part, reserve, capacity in zip(
-            choice.weights_mib, parts, choice.reserve_mib, choice.capacity_mib, strict=True
+            choice.weights_mib, choice.parts, choice.reserve_mib, choice.capacity_mib, strict=True
         )
     )
 
 
-def split(choice: Choice) -> tuple[float, ...]:
-    """Give the part of the cache that each card carries: of whole layers by its memory, else the same of each."""
-    count = len(choice.capacity_mib)
-    if not choice.splits_layers:
-        return (1 / choice.pipeline,) * count
-    room = [
-        max(0.0, capacity - reserve) for capacity, reserve in zip(choice.capacity_mib, choice.reserve_mib, strict=True)
-    ]
+def split(capacity_mib: tuple[float, ...], reserve_mib: tuple[float, ...]) -> tuple[float, ...]:
+    """Give the part of whole layers that each card carries: by the memory that it has to give."""
+    room = [max(0.0, capacity - reserve) for capacity, reserve in zip(capacity_mib, reserve_mib, strict=True)]
     total = sum(room)
-    return tuple(one / total for one in room) if total else (1 / count,) * count
+    return tuple(one / total for one in room) if total else (1 / len(room),) * len(room)
 
 
 def compute_mib(choice: Choice, context: int) -> float:
@@ -108,18 +117,12 @@ def compute_mib(choice: Choice, context: int) -> float:
 def pool_mib(choice: Choice) -> tuple[float, ...]:
     """Give the cache that vLLM or SGLang allocates on each card: what weights and compute leave of its share."""
     other = known.SGLANG_OTHER_MIB.value if choice.runtime == "sglang" else choice.compute_mib
-    return tuple(
-        capacity - reserve - weights - other
-        for weights, reserve, capacity in zip(choice.weights_mib, choice.reserve_mib, choice.capacity_mib, strict=True)
-    )
+    return tuple(room - other for room in choice.room_mib)
 
 
 def fits(choice: Choice, context: int) -> bool:
     """Tell whether windows of ``context`` tokens fit on every card."""
-    if choice.runtime not in POOLED:
-        return all(share.left_mib >= 0 for share in shares(choice, context))
-    whole = cache_bytes(choice.shape, choice.store, context, choice.sequences) / MIB / choice.pipeline
-    return all(pool > 0 and whole <= pool for pool in pool_mib(choice))
+    return _left(choice, context) >= 0
 
 
 def largest_window(choice: Choice, limit: int = LONGEST) -> int:
@@ -147,10 +150,9 @@ def _guess(choice: Choice, low: int, high: int) -> int:
 
 def _left(choice: Choice, context: int) -> float:
     """Give what the fullest card has left, in MiB; below 0 where it does not fit."""
-    if choice.runtime not in POOLED:
-        return min(share.left_mib for share in shares(choice, context))
-    whole = cache_bytes(choice.shape, choice.store, context, choice.sequences) / MIB / choice.pipeline
-    return min(pool_mib(choice)) - whole
+    whole = choice.growth.bytes_at(context) * choice.sequences / MIB
+    compute = known.SGLANG_OTHER_MIB.value if choice.runtime == "sglang" else compute_mib(choice, context)
+    return min(room - whole * part for room, part in zip(choice.room_mib, choice.parts, strict=True)) - compute
 
 
 def confidence(choice: Choice) -> Confidence:

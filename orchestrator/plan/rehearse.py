@@ -72,8 +72,12 @@ def _stand_in(deployment: Deployment, catalog: Catalog) -> RuntimeRow | None:
 
 def _ledger(small: LlmRow, snapshot: HostSnapshot, window: int) -> tuple[LedgerRow, ...]:
     reserve = float(max(SYSTEM_MIB, snapshot.ram_mib // SYSTEM_SHARE))
-    room = (float(snapshot.ram_mib),)
-    return ledger(laid_out(shape_cached(small), small.quants[0], "xllamacpp", "f16", room, (reserve,)), window, ["cpu"])
+    room, size = (float(snapshot.ram_mib),), small.quants[0].weights_bytes
+    return ledger(
+        laid_out(shape_cached(small), size, small.quants[0].quant, "xllamacpp", "f16", room, (reserve,)),
+        window,
+        ["cpu"],
+    )
 
 
 def _stand_ins(  # noqa: PLR0913, PLR0917

@@ -122,12 +122,23 @@ class Shape:
     family: str = ""
 
     @cached_property
+    def memory(self) -> dict[Any, Any]:
+        """Give a place where what follows from the shape alone is kept once worked out."""
+        return {}
+
+    @cached_property
     def groups(self) -> tuple[tuple[Layer, int], ...]:
         """Give each kind of layer once, with how many there are of it."""
         return tuple(Counter(self.layers).items())
 
     def undivided(self, tensor: int) -> str | None:
         """Give what ``tensor`` cards cannot share evenly, None where they can."""
+        if tensor not in self.memory:
+            self.memory[tensor] = self._undivided(tensor)
+        found: str | None = self.memory[tensor]
+        return found
+
+    def _undivided(self, tensor: int) -> str | None:
         heads = [layer.heads for layer, _ in self.groups if layer.kind in ("full", "sliding", "chunked")]
         if self.heads % tensor:
             return f"{self.heads} heads"

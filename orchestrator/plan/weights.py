@@ -53,9 +53,9 @@ _NAMES: tuple[tuple[str, Storage], ...] = (
 )
 
 _GGUF = re.compile(
-    r"\b(?:UD-)?((?:IQ|Q)\d(?:_[A-Z0-9]+)*(?: - (?:Small|Medium|Large))?|F16|BF16|MXFP4 GGUF)\b", re.IGNORECASE
+    r"\b(?:UD-)?((?:IQ|Q)\d(?:_[A-Z0-9]+)*(?: - (?:Small|Medium|Large))?|F16|BF16|MXFP4(?:[ -]GGUF)?)\b", re.IGNORECASE
 )
-_EXL = re.compile(r"exl\d?\s*([\d.]+)\s*bpw|([\d.]+)\s*bpw", re.IGNORECASE)
+_EXL = re.compile(r"exl\d?[\s-]*([\d.]+)|([\d.]+)\s*bpw", re.IGNORECASE)
 
 
 def storage_of(quant: str, *, gguf: bool = False) -> Storage | None:
@@ -139,7 +139,7 @@ def _bits(one: Tensor, storage: Storage) -> float:
 
 
 def _mixture(text: str) -> str:
-    name = text.upper().replace(" - ", "_").replace("MXFP4 GGUF", "MXFP4")
+    name = text.upper().replace(" - ", "_").replace("MXFP4 GGUF", "MXFP4").replace("MXFP4-GGUF", "MXFP4")
     for long, short in (("_SMALL", "_S"), ("_MEDIUM", "_M"), ("_LARGE", "_L")):
         name = name.replace(long, short)
     return name

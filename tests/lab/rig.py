@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.contract.keys import KEYS, missing
+
 #: A closed port of this machine: no hub is in reach of a test.
 NO_HUB = "http://127.0.0.1:9"
 
@@ -40,6 +42,9 @@ class Rig:
         assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr[-3000:]}"
         document = json.loads(done.stdout)
         assert isinstance(document, dict)
+        assert (
+            missing(document, KEYS[arguments[0]] if code == 0 else KEYS["error"] if "error" in document else {}) == []
+        )
         return document
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:

@@ -38,6 +38,7 @@ options:
   debs: {type: list, elements: dict, default: [], description: "C(name), C(version), C(file), C(digest) of each."}
   lists: {type: dict, default: {}, description: "The archive's C(Packages), C(Release), C(InRelease), and C(key)."}
   masked: {type: dict, default: {}, description: Unit to mask -> the package that would start it.}
+  litter: {type: dict, default: {}, description: File that a package makes when installed and forgets -> the package.}
 author: [agentrig]
 """
 EXAMPLES = r"""
@@ -140,6 +141,11 @@ def install(debs):
     discard(APT / "cache")
 
 
+def select(names, what):
+    """Hold packages, or let them go, as apt-mark does, but without its cache."""
+    run(["dpkg", "--set-selections"], feed="".join(f"{name} {what}\n" for name in names))
+
+
 def is_broken():
     """Tell whether dpkg was interrupted: half-configured packages are finished first."""
     return bool(run(["dpkg", "--audit"], fine=(0, 1)).strip())
@@ -161,7 +167,7 @@ def steps_to_install(params, lists, before):
         words = ", ".join(f"{deb['name']} {deb['version']}" for deb in missing)
         yield f"install {words}", lambda: install(missing)
     if loose := [name for name in names if before.get(name) is None and name not in held]:
-        yield f"hold {', '.join(loose)}", lambda: run(["apt-mark", "hold", *loose])
+        yield f"hold {', '.join(loose)}", lambda: select(loose, "hold")
 
 
 def masked_units(params, before):
@@ -200,6 +206,15 @@ def removable(names):
     return names, left
 
 
+def sweep(path):
+    """Remove a file that a package forgot, and the folders that are empty then and no package's."""
+    discard(path)
+    for folder in path.parents:
+        if any(folder.iterdir()) or run(["dpkg", "--search", str(folder)], fine=(0, 1)).strip():
+            break
+        folder.rmdir()
+
+
 def absent(params, *, check):
     """Take away the packages that were not there before, their holds, masks and archive; give the result."""
     before = read_json(BEFORE).get("packages", {})
@@ -212,6 +227,8 @@ def absent(params, *, check):
     masked = [unit for unit in masked if before.get(params["masked"][unit]) is None]
     changes += [f"unmask {unit}" for unit in masked]
     changes += [f"remove {APT}"] if is_there(APT) else []
+    litter = [path for path, package in params["litter"].items() if package in gone and is_there(pathlib.Path(path))]
+    changes += [f"remove {path}" for path in litter]
     was_there = {name: version for name, version in before.items() if version is not None}
     now, _ = installed(list(was_there))
     for name, version in was_there.items():
@@ -219,11 +236,13 @@ def absent(params, *, check):
         left.append(f"package {name} {now.get(name, version)} was there before{upgraded}")
     if not check:
         if held:
-            run(["apt-mark", "unhold", *sorted(held)])
+            select(sorted(held), "install")
         if gone:
             run(["dpkg", "--purge", *gone], env=QUIET)
         for unit in masked:
             discard(UNITS / unit)
+        for path in litter:
+            sweep(pathlib.Path(path))
         discard(APT)
     return {"changed": bool(changes), "changes": changes, "left": left, "masked": masked}
 
@@ -235,6 +254,7 @@ def main():
             "debs": {"type": "list", "elements": "dict", "default": []},
             "lists": {"type": "dict", "default": {}},
             "masked": {"type": "dict", "default": {}},
+            "litter": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )

@@ -1,0 +1,169 @@
+"""The keys that scripts and other tools rely on, verb by verb: they may be added to, never taken away."""
+
+from __future__ import annotations
+
+from typing import Any
+
+ERROR = {"kind": str, "what": str, "where": str, "do": str}
+STAND_IN = {"what": str, "instead": str, "why": str}
+GPU = {
+    "index": int,
+    "vendor": str,
+    "name": str,
+    "vram_mib": int,
+    "vram_free_mib": (int, None),
+    "compute_capability": (str, None),
+    "bus_id": str,
+    "source": str,
+}
+HOST_OUTCOME = {
+    "name": str,
+    "result": str,
+    "changed": int,
+    "deployment_id": (str, None),
+    "seconds": (int, float),
+    "phases": dict,
+    "endpoint": ({"openai": str, "anthropic": (str, None), "token_file": str, "ca_file": (str, None)}, None),
+    "evidence": (str, None),
+    "stand_ins": [STAND_IN],
+    "error": (ERROR, None),
+}
+KEYS: dict[str, Any] = {
+    "detect": {
+        "hosts": [
+            {
+                "name": str,
+                "os": dict,
+                "arch": str,
+                "cpus": int,
+                "ram_mib": int,
+                "gpus": [GPU],
+                "driver": (str, None),
+                "cuda": (str, None),
+                "links": list,
+                "problems": list,
+            },
+        ],
+    },
+    "plan": {
+        "deployment": {
+            "llm": str,
+            "quant": str,
+            "runtime": str,
+            "gpus": [str],
+            "parallel": {"tensor": int, "pipeline": int},
+            "context_tokens": int,
+            "kv_dtype": str,
+            "slots": int,
+            "agentic_class": str,
+            "sidecar": (str, None),
+        },
+        "ledger": [
+            {
+                "gpu": str,
+                "part": str,
+                "weights_mib": (int, float),
+                "kv_mib": (int, float),
+                "compute_mib": (int, float),
+                "reserve_mib": (int, float),
+                "capacity_mib": (int, float),
+            },
+        ],
+        "confidence": str,
+        "reasons": [str],
+        "rejections": [{"llm": str, "quant": (str, None), "runtime": (str, None), "reason": str}],
+    },
+    "estimate": {
+        "verdict": str,
+        "per_gpu": [
+            {
+                "weights_mib": (int, float, None),
+                "kv_mib": (int, float, None),
+                "compute_mib": (int, float, None),
+                "reserve_mib": (int, float, None),
+                "capacity_mib": (int, float, None),
+            },
+        ],
+        "kv_bytes_per_token": (int, float, None),
+        "kv_needed_mib": (int, float, None),
+        "kv_capacity_tokens": (int, None),
+        "max_context_tokens": (int, None),
+        "confidence": (str, None),
+        "reason": (str, None),
+    },
+    "lock": {
+        "lock": {
+            "digest": str,
+            "hosts": dict,
+            "artefacts": [
+                {
+                    "kind": str,
+                    "name": str,
+                    "version": str,
+                    "digest": (str, None),
+                    "bytes": (int, None),
+                    "source": str,
+                },
+            ],
+        },
+    },
+    "render": {"files": [{"path": str, "mode": str, "sha256": str}]},
+    "up": {"hosts": [HOST_OUTCOME]},
+    "down": {"hosts": [HOST_OUTCOME]},
+    "verify": {
+        "checks": [
+            {
+                "area": str,
+                "name": str,
+                "result": str,
+                "figure": (int, float, None),
+                "unit": (str, None),
+                "limit": (int, float, None),
+                "detail": str,
+            },
+        ],
+        "stand_ins": [STAND_IN],
+    },
+    "status": {
+        "hosts": [
+            {
+                "name": str,
+                "deployment_id": (str, None),
+                "manifest_digest": (str, None),
+                "drift": [{"kind": str, "name": str, "expected": str, "found": str}],
+                "serving": bool,
+                "gpus": [GPU],
+            },
+        ],
+    },
+    "lab": {"hosts": [{"name": str, "address": str, "os": str}]},
+    "error": {"error": ERROR},
+}
+
+
+def missing(document: Any, shape: Any, path: str = "") -> list[str]:
+    """Name each key of a shape that a document lacks, or whose value is of another kind."""
+    if isinstance(shape, tuple):
+        if document is None and None in shape:
+            return []
+        return min((missing(document, one, path) for one in shape if one is not None), key=len)
+    if isinstance(shape, list):
+        return _missing_in_list(document, shape[0], path)
+    if isinstance(shape, dict):
+        return _missing_in_object(document, shape, path)
+    wrong = not isinstance(document, shape) or (isinstance(document, bool) and shape is not bool)
+    return [f"{path} is {type(document).__name__}, not {shape.__name__}"] if wrong else []
+
+
+def _missing_in_list(document: Any, shape: Any, path: str) -> list[str]:
+    if not isinstance(document, list):
+        return [f"{path} is no list"]
+    return [fault for index, one in enumerate(document) for fault in missing(one, shape, f"{path}[{index}]")]
+
+
+def _missing_in_object(document: Any, shape: dict[str, Any], path: str) -> list[str]:
+    if not isinstance(document, dict):
+        return [f"{path} is no object"]
+    lacking = [f"{path}.{key} is missing" for key in shape if key not in document]
+    there = [key for key in shape if key in document]
+    return lacking + [fault for key in there for fault in missing(document[key], shape[key], f"{path}.{key}")]
