@@ -6,6 +6,7 @@ import base64
 import ensurepip
 import hashlib
 import io
+import os
 import subprocess
 import zipfile
 from dataclasses import dataclass, field
@@ -155,9 +156,9 @@ def deb_bytes(folder: Path, name: str, version: str, files: dict[str, bytes], sc
         (control / script).write_text(f"#!/bin/sh\nset -e\n{text}\n")
         (control / script).chmod(0o755)
     built = folder / f"{name}.deb"
-    subprocess.run(
-        ["dpkg-deb", "--root-owner-group", "--build", str(tree), str(built)], check=True, capture_output=True
-    )
+    command = ["dpkg-deb", "--root-owner-group", "--build", str(tree), str(built)]
+    same_bytes = os.environ | {"SOURCE_DATE_EPOCH": "1577836800"}
+    subprocess.run(command, check=True, capture_output=True, env=same_bytes)
     subprocess.run(["rm", "-rf", str(tree)], check=True)
     return built.read_bytes()
 
@@ -169,9 +170,10 @@ def pip_deb(parts: Parts) -> Artefact:
 
 
 def nginx_deb(parts: Parts) -> Artefact:
-    """A stand-in for nginx: a package that starts its own unit on port 80 when it is installed."""
+    """A stand-in for nginx: a package that starts its own unit on port 80 when it is installed, and forgets a file."""
     unit = "[Service]\nExecStart=/usr/bin/python3 -m http.server 80\n[Install]\nWantedBy=multi-user.target\n"
-    start = "deb-systemd-helper enable nginx.service || :\ndeb-systemd-invoke start nginx.service || :"
+    litter = "mkdir -p /var/www/html; echo hello > /var/www/html/index.nginx-debian.html\n"
+    start = litter + "deb-systemd-helper enable nginx.service || :\ndeb-systemd-invoke start nginx.service || :"
     purge = 'if [ "$1" = purge ]; then deb-systemd-helper purge nginx.service || :; fi'
     return parts.deb("nginx", {"lib/systemd/system/nginx.service": unit.encode()}, postinst=start, postrm=purge)
 

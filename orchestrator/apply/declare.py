@@ -23,6 +23,8 @@ UNITS = "/etc/systemd/system"
 STARTED = f"{ROOT}/started"
 #: Units that a package would start by itself, kept from it where the package was not there before.
 MASKED = {"nginx.service": "nginx"}
+#: Files that a package makes when it is installed and leaves when it is purged.
+LITTER = {"/var/www/html/index.nginx-debian.html": "nginx"}
 _NAMED = re.compile(re.escape(CURRENT) + r"/([\w.@%+/-]+)")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.apply.declare import MASKED, fingerprint, other_links, unit_links
+from orchestrator.apply.declare import LITTER, MASKED, fingerprint, other_links, unit_links
 from orchestrator.errors import ApplyError
 from orchestrator.rendered import ROOT
 
@@ -130,6 +130,7 @@ def away_values(manifests: Sequence[Manifest], *, purge: bool) -> dict[str, Any]
             for name, version in sorted(packages.items())
         ],
         "artefacts_masked": dict(MASKED),
+        "artefacts_litter": dict(LITTER),
         "artefacts_links": _other_links_of(manifests),
     }
     values |= {f"{role}_purge": purge for role in ("host_base", "artefacts", *UNITS)}

@@ -25,11 +25,10 @@ from tests.apply_parts import GATEWAY, RUNTIME, SECRETS, Parts, nginx_deb, pip_d
 pytestmark = pytest.mark.lab
 
 #: What the distribution itself writes when packages come and go, users are made and units run.
-HOUSEKEEPING = tuple(
-    """
-/etc/group- /etc/gshadow- /etc/passwd- /etc/shadow- /etc/subgid- /etc/subuid- /etc/.pwd.lock /etc/ld.so.cache
-/var/cache/ /var/log/ /var/lib/apt/ /var/lib/dpkg/ /var/lib/systemd/ /run/ /tmp/ /var/tmp/ /root/.ansible
-""".split()
+HOUSEKEEPING = (
+    *("/etc/group-", "/etc/gshadow-", "/etc/passwd-", "/etc/shadow-", "/etc/subgid-", "/etc/subuid-", "/etc/.pwd.lock"),
+    *("/etc/ld.so.cache", "/var/cache/", "/var/log/", "/var/lib/apt/", "/var/lib/dpkg/", "/var/lib/systemd/"),
+    *("/run/", "/tmp/", "/var/tmp/", "/root/.ansible"),  # noqa: S108 - folders of the host
 )
 
 
@@ -152,7 +151,7 @@ def test_a_new_release_a_drift_a_rollback_and_a_stop(rig: Rig) -> None:
 
     rig.ssh("echo GREETING=drifted > /opt/agentrig/current/runtime/environment; systemctl restart agentrig-runtime")
     rig.ssh(
-        "rm /etc/systemd/system/multi-user.target.wants/agentrig-gateway.service; echo x >> /opt/agentrig/store/*/*.gguf"
+        "rm /etc/systemd/system/multi-user.target.wants/agentrig-gateway.service;echo x >> /opt/agentrig/store/*/*.gguf"
     )
     mended = rig.apply(rendered(greeting="good day "), former=second.manifest)
     assert mended.manifest == second.manifest
@@ -263,7 +262,8 @@ def die(event):
     if event.text == {task!r}:
         os.kill(os.getpid(), signal.SIGKILL)
 host, lock, name, store, work = sys.argv[1:]
-apply(Host.from_json(host), rendered(), Lock.from_json(Path(lock).read_text()), name, Path(store), SECRETS, Path(work), die)
+lock = Lock.from_json(Path(lock).read_text())
+apply(Host.from_json(host), rendered(), lock, name, Path(store), SECRETS, Path(work), die)
 """
     file = rig.parts.root / "lock.json"
     file.write_text(rig.lock.to_json())
@@ -285,7 +285,7 @@ def test_an_unreachable_host_and_a_user_who_may_not_become_root(rig: Rig) -> Non
     assert caught.value.exit_code == 1
 
     rig.ssh(
-        "useradd -m -s /bin/sh guest; mkdir -p ~guest/.ssh; cp ~/.ssh/authorized_keys ~guest/.ssh; chown -R guest ~guest"
+        "useradd -m -s /bin/sh guest; mkdir ~guest/.ssh; cp ~/.ssh/authorized_keys ~guest/.ssh;chown -R guest ~guest"
     )
     guest = rig.host.model_copy(update={"user": "guest"})
     with pytest.raises(PrivilegeError, match="no right to become root") as refused:
