@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -129,10 +130,12 @@ def try_next(hosts: tuple[HostOutcome, ...]) -> list[str]:
     served = next((host.endpoint for host in hosts if host.endpoint and not host.error), None)
     if served is None:
         return []
+    deploy = os.path.relpath(sys.argv[0]) if os.sep in sys.argv[0] else sys.argv[0]
+    shortest = min(deploy, sys.argv[0], key=len)
     return [
         "Try next:",
         f'  curl -H "Authorization: Bearer $(cat {served.token_file})" {served.openai}/models',
-        "  deploy status                            # what runs, and whether it is still what was put there",
-        "  deploy up --lab --profile dual-3090      # the same line for two cards that nobody needs to have",
-        "  deploy lab down                          # all of it away again",
+        f"  {shortest} status  # what runs, and whether it is still what was put there",
+        f"  {shortest} up --lab --profile dual-3090  # the same for two cards that nobody needs to have",
+        f"  {shortest} lab down  # all of it away again",
     ]

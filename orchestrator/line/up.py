@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import AgentrigError, UsageError, VerifyError
+from orchestrator.errors import AgentrigError, LockError, UsageError, VerifyError
 from orchestrator.line.accept import accept, chat, endpoint_of, not_accepted
 from orchestrator.line.draft import draft, question
 from orchestrator.line.values import Draft, HostOutcome, Outcome, Proposal, Result, Wish
@@ -67,6 +67,9 @@ def up(hosts: Mapping[str, tuple[Host, Profile]], wish: Wish, way: Way) -> Outco
     if not drafts:
         return _in_order(hosts, failed)
     lock = _lock(drafts, previous, wish, way, clock)
+    unresolved = {one.host.name: error for one in drafts if (error := _unresolved(one, lock))}
+    failed |= {name: _failed(name, error, clock) for name, error in unresolved.items()}
+    drafts = [one for one in drafts if one.host.name not in unresolved]
     _ask_first(drafts, lock, wish, way)
     with ThreadPoolExecutor(max_workers=8) as pool:
         done = pool.map(lambda one: _one(one, lock, wish, way, replace(clock, phases=dict(clock.phases))), drafts)
@@ -123,6 +126,16 @@ def release_of(one: Draft, lock: Lock) -> str:
     """Give the id of the release that the host should have: its rendering and the artefacts it uses."""
     known, links = lock.by_id(), lock.hosts[one.host.name].links
     return one.rendered.release_id({name: known[links[name]].key for name in one.rendered.artefacts})
+
+
+def _unresolved(one: Draft, lock: Lock) -> LockError | None:
+    """Refuse a host, by name, what stands in the lock without a digest; nothing was put there yet."""
+    lacking = [artefact for artefact in lock.artefacts_of(one.host.name) if artefact.digest is None]
+    if not lacking:
+        return None
+    first = lacking[0]
+    what = f"{first.kind} {first.name} {first.version} is not resolved: {first.why}"
+    return LockError(what, where=one.host.name, do="run it again where its source is in reach, or rehearse it: --lab")
 
 
 def _ask_first(drafts: Sequence[Draft], lock: Lock, wish: Wish, way: Way) -> None:

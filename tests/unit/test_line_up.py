@@ -51,7 +51,7 @@ class Rooms:
     apply_error: ApplyError | None = None
     yes: bool = True
     did: Counter[str] = field(default_factory=Counter)
-    release_suffix: str = ""
+    unresolved: bool = False
 
     def ask(self, questions: Any) -> dict[str, Answer]:
         self.did["ask"] += 1
@@ -73,6 +73,8 @@ class Rooms:
         self.did["resolve"] += 1
         artefact = Artefact(kind="venv", name="runtime", version="1", digest="sha256:" + "a" * 64, source="a stand-in")
         weights = Artefact(kind="file", name="llm", version="1", digest="sha256:" + "b" * 64, source="a stand-in")
+        if self.unresolved:
+            weights = weights.model_copy(update={"digest": None, "why": "no hub in reach"})
         hosts = dict(previous.hosts) if previous else {}
         for name, request in requests.items():
             hosts[name] = HostLock(
@@ -287,3 +289,14 @@ def test_a_failed_apply_says_so_and_what_served_is_brought_back(rooms: Rooms) ->
     assert outcome.exit_code == 1
     assert host.error is not None
     assert rooms.on_host["one"].release == good.deployment_id
+
+
+def test_a_real_host_is_refused_by_name_what_is_not_resolved(rooms: Rooms) -> None:
+    rooms.unresolved = True
+    outcome = rooms.up("one", lab=False)
+    error = only(outcome).error
+    assert error is not None
+    assert "llm" in error.what
+    assert "no hub in reach" in error.what
+    assert outcome.exit_code == 1
+    assert not rooms.did["apply"]
