@@ -67,8 +67,8 @@ def up(hosts: Mapping[str, tuple[Host, Profile]], wish: Wish, way: Way) -> Outco
     if not drafts:
         return _in_order(hosts, failed)
     lock = _lock(drafts, previous, wish, way, clock)
-    unresolved = {one.host.name: error for one in drafts if (error := _unresolved(one, lock))}
-    failed |= {name: _failed(name, error, clock) for name, error in unresolved.items()}
+    unresolved = {one.host.name: why for one in drafts if (why := _unresolved(one, lock))}
+    failed |= {name: _failed(name, why, clock) for name, why in unresolved.items()}
     drafts = [one for one in drafts if one.host.name not in unresolved]
     _ask_first(drafts, lock, wish, way)
     with ThreadPoolExecutor(max_workers=8) as pool:
