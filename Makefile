@@ -28,7 +28,7 @@ check: ## lints, types, generated documentation
 	@.venv/bin/ruff format --check -q .
 	@.venv/bin/mypy
 	@.venv/bin/yamllint --strict .
-	@ANSIBLE_HOME=.cache/ansible .venv/bin/ansible-lint --offline -q 2>/dev/null
+	@PATH="$$PWD/.venv/bin:$$PATH" ANSIBLE_HOME=.cache/ansible ansible-lint --offline -q
 	@.venv/bin/python -m docs.generate --check
 
 docs: ## write the generated documentation again
