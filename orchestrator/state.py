@@ -51,7 +51,7 @@ def write(path: Path, text: str, mode: int = 0o644) -> None:
 def give_to_caller(path: Path) -> None:
     """Give a file to the user who called sudo, so that he can read his own token."""
     if os.geteuid() == 0 and "SUDO_UID" in os.environ:
-        os.chown(path, int(os.environ["SUDO_UID"]), int(os.environ.get("SUDO_GID", "-1")))
+        os.chown(path, int(os.environ["SUDO_UID"]), int(os.environ.get("SUDO_GID", "-1")), follow_symlinks=False)
 
 
 class HostState:
@@ -217,9 +217,25 @@ class State:
             file.truncate(0)
             file.write(f"deploy {verb}, pid {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S %Z')}\n")
             file.flush()
-            yield
-            file.seek(0)
-            file.truncate(0)
+            try:
+                yield
+            finally:
+                self._give_back()
+                file.seek(0)
+                file.truncate(0)
+
+    def _give_back(self) -> None:
+        """Give what was made under sudo to its caller, but for the lab's own folders, which stay root's."""
+        if os.geteuid() != 0 or "SUDO_UID" not in os.environ:
+            return
+        ours = {self.lab / "rigs", self.lab / "deploy.lock"}
+        for folder, below, files in os.walk(self.root):
+            here = Path(folder)
+            in_lab = here == self.lab
+            below[:] = [name for name in below if not in_lab or here / name in ours]
+            for path in (here, *(here / name for name in files if not in_lab or here / name in ours)):
+                with contextlib.suppress(FileNotFoundError):
+                    give_to_caller(path)
 
 
 def _read(path: Path, kind: type[_Kept]) -> _Kept | None:

@@ -131,7 +131,7 @@ def try_next(hosts: tuple[HostOutcome, ...]) -> list[str]:
     if served is None:
         return []
     deploy = os.path.relpath(sys.argv[0]) if os.sep in sys.argv[0] else sys.argv[0]
-    shortest = min(deploy, sys.argv[0], key=len)
+    shortest = ("sudo -E " if "SUDO_UID" in os.environ else "") + min(deploy, sys.argv[0], key=len)
     return [
         "Try next:",
         f'  curl -H "Authorization: Bearer $(cat {served.token_file})" {served.openai}/models',

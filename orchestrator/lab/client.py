@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import LabError
+from orchestrator.errors import LabError, PrivilegeError
 from orchestrator.lab import cgroups
 from orchestrator.lab.commands import environment
 
@@ -43,6 +43,11 @@ def connect(root: Path) -> socket.socket | None:
     try:
         # A socket's address holds 107 bytes and a folder's path may be longer.
         reached.connect(f"/proc/self/fd/{folder}/control.sock")
+    except PermissionError:
+        reached.close()
+        raise PrivilegeError(
+            "this lab belongs to root", where=str(root), do="run the same command with sudo -E in front"
+        ) from None
     except OSError:
         reached.close()
         return None

@@ -103,7 +103,7 @@ class Lab:
             need(FOR_HOSTS)
             if lacking := missing_privileges(self._root):
                 raise PrivilegeError("; ".join(lacking), where="lab", do="give it, then run the same command again")
-            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._make_folders()
             with self._alone():
                 for system in systems.values():
                     base.unpack(system, self._root / "base", progress)
@@ -111,6 +111,12 @@ class Lab:
                 with ThreadPoolExecutor(max_workers=16) as pool:
                     list(pool.map(lambda name: self._start(name, missing[name], progress), missing))
         return tuple(host for host in self.hosts() if host.name in hosts)
+
+    def _make_folders(self) -> None:
+        """Make the lab's folder: the rigs' owner passes through it, the hosts' disks are root's alone."""
+        self._root.mkdir(mode=0o711, parents=True, exist_ok=True)
+        for name in ("base", "hosts"):
+            (self._root / name).mkdir(mode=0o700, exist_ok=True)
 
     def hosts(self) -> tuple[LabHost, ...]:
         """Give the hosts that live; none where the supervisor does not."""
