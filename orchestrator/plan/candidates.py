@@ -7,19 +7,18 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.deployment import Rejection
-from orchestrator.plan.constants import VISIBLE_SHARE
-from orchestrator.plan.hardware import capability, parse_capability, row_of
+from orchestrator.plan.configuration import shape_of
+from orchestrator.plan.hardware import parse_capability
 from orchestrator.plan.layout import laid_out
 from orchestrator.plan.memory import POOLED, Choice, largest_window, shares
-from orchestrator.plan.shape import Shape, Unknown, shape_of
+from orchestrator.plan.shape import Shape, Unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from orchestrator.catalog.rows import Catalog, LlmQuant, LlmRow, QuantRow
-    from orchestrator.plan.wishes import Wishes
-    from orchestrator.profile import Profile, RuntimeName
-    from orchestrator.snapshot import Gpu, HostSnapshot
+    from orchestrator.catalog.rows import LlmQuant, LlmRow, QuantRow, RuntimeRow
+    from orchestrator.plan.setting import Setting
+    from orchestrator.profile import RuntimeName
 
 #: From the least able to the most; ``demonstration`` is below all of them and never chosen unasked.
 CLASSES = ("demonstration", "completion", "marginal", "floor", "strong", "near-frontier")
@@ -32,18 +31,6 @@ STEP = 256
 LEAST_SPEED = 8.0
 #: More bits a weight than this buy nothing that an agent would notice.
 ENOUGH_BITS = 6.5
-#: vLLM and SGLang leave this share of each card alone (vLLM's default of gpu_memory_utilization, 0.9).
-LEFT_ALONE = 0.1
-#: What a desktop on the card takes, and what is left alone on a card without one, in MiB.
-DISPLAY_MIB, MARGIN_MIB = 800, 256
-#: The driver's context of a GGML back end, in MiB.
-CONTEXT_MIB = 400
-#: Share of unified memory that macOS lets the GPU have.
-UNIFIED_SHARE = 0.75
-#: RAM that the system keeps for itself: at least so many MiB, and a share of the whole.
-SYSTEM_MIB, SYSTEM_SHARE = 1024, 8
-#: Bandwidth in GB/s of a card nobody has heard of, and of a workstation's RAM: for ranking alone.
-UNHEARD_BANDWIDTH, RAM_BANDWIDTH = 300.0, 40.0
 #: Compute capability from which a card reads an 8-bit cache natively.
 NATIVE_FP8 = (8, 9)
 #: SGLang's kernels are not built for this capability.
@@ -51,63 +38,6 @@ NOT_FOR_SGLANG = (8, 6)
 #: Ledgers kept for one shape before they are forgotten.
 MOST_KEPT = 4096
 PLAIN_CACHE = ("f16", "bfloat16", "float16", "fp16", "auto")
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What a decision rests on, read once."""
-
-    snapshot: HostSnapshot
-    profile: Profile
-    catalog: Catalog
-    wishes: Wishes
-
-    @cached_property
-    def gpus(self) -> tuple[Gpu, ...]:
-        """Give the cards to place on; none for a demonstration, which needs none."""
-        return () if self.profile.demonstration else self.snapshot.usable_gpus()
-
-    @cached_property
-    def equal(self) -> bool:
-        """Tell whether all cards are of one kind."""
-        return len({(gpu.vendor, gpu.name, round(gpu.vram_mib / 1024)) for gpu in self.gpus}) == 1
-
-    @cached_property
-    def capabilities(self) -> tuple[tuple[int, int] | None, ...]:
-        """Give each card's compute capability, None where it has none or nobody knows."""
-        return tuple(capability(gpu, self.catalog) for gpu in self.gpus)
-
-    @cached_property
-    def bandwidth(self) -> float:
-        """Give the slowest card's memory bandwidth in GB/s, or RAM's."""
-        rates = [row.bandwidth_gb_s if (row := row_of(gpu, self.catalog)) else UNHEARD_BANDWIDTH for gpu in self.gpus]
-        return min(rates, default=RAM_BANDWIDTH)
-
-    @cached_property
-    def rooms(self) -> dict[str, tuple[tuple[float, ...], tuple[float, ...]]]:
-        """Give capacities and reserves that were worked out, by runtime."""
-        return {}
-
-    def room(self, runtime: RuntimeName) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Give capacity and reserve of each card, or of RAM, in MiB, for one runtime."""
-        if runtime not in self.rooms:
-            self.rooms[runtime] = _room(runtime, self)
-        return self.rooms[runtime]
-
-    @cached_property
-    def suited(self) -> tuple[RuntimeName, ...]:
-        """Give the runtimes that suit cards and use, the first choice first."""
-        if self.wishes.runtime:
-            return (self.wishes.runtime,)
-        vendors = {gpu.vendor for gpu in self.gpus}
-        found: tuple[RuntimeName, ...] = ("llama_cpp",)
-        if not self.gpus:
-            found = ("xllamacpp",) if self.profile.demonstration else ("llama_cpp",)
-        elif self.profile.use == "max_speed" and vendors == {"nvidia"}:
-            found = ("exllama", "tensorrt_llm", "llama_cpp")
-        elif vendors == {"nvidia"} and self.equal and (len(self.gpus) > 1 or self.wishes.users > 1):
-            found = ("vllm", "llama_cpp")
-        return found
 
 
 @dataclass(frozen=True)
@@ -266,6 +196,15 @@ def _cannot_run(kind: QuantRow, runtime: RuntimeName, setting: Setting) -> str |
         return f"{row.title} does not run on {foreign[0]} cards"
     if runtime == "sglang" and NOT_FOR_SGLANG in setting.capabilities:
         return f"{row.title} is not for compute capability 8.6"
+    return _lacks(kind, row, setting)
+
+
+def _lacks(kind: QuantRow, row: RuntimeRow, setting: Setting) -> str | None:
+    """Give what the NVIDIA cards or their driver lack for this, None where nothing."""
+    driver = setting.snapshot.driver
+    nvidia = any(gpu.vendor == "nvidia" for gpu in setting.gpus)
+    if row.min_driver and driver and nvidia and _major(driver) < _major(row.min_driver):
+        return f"{row.title} needs NVIDIA driver {row.min_driver} or newer, and the host has {driver}"
     least = parse_capability(kind.min_compute_capability) if kind.min_compute_capability else None
     for gpu, has in zip(setting.gpus, setting.capabilities, strict=True):
         if least and gpu.vendor == "nvidia" and has is not None and has < least:
@@ -274,6 +213,11 @@ def _cannot_run(kind: QuantRow, runtime: RuntimeName, setting: Setting) -> str |
                 f"and {gpu.name} has {has[0]}.{has[1]}"
             )
     return None
+
+
+def _major(version: str) -> int:
+    digits = version.partition(".")[0]
+    return int(digits) if digits.isdecimal() else 0
 
 
 def _choices(
@@ -322,31 +266,6 @@ def _cache_types(runtime: RuntimeName, setting: Setting) -> tuple[str, ...]:
         return ("fp16", "q8")
     native = all(has is not None and has >= NATIVE_FP8 for has in setting.capabilities)
     return ("bfloat16", "fp8") if native else ("bfloat16",)
-
-
-def _room(runtime: RuntimeName, setting: Setting) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Give capacity and reserve of each card, or of RAM, in MiB. What our own units hold counts as free."""
-    if not setting.gpus:
-        ram = setting.snapshot.ram_mib
-        return (float(ram),), (float(max(SYSTEM_MIB, ram // SYSTEM_SHARE)),)
-    reserves = []
-    for gpu in setting.gpus:
-        taken = 0 if gpu.vram_free_mib is None else gpu.vram_mib - gpu.vram_free_mib - gpu.vram_ours_mib
-        held = max(0, taken, DISPLAY_MIB if gpu.drives_display else 0)
-        if runtime in POOLED:
-            least = LEFT_ALONE * _visible(gpu)
-        elif gpu.vendor == "apple":
-            least = (1 - UNIFIED_SHARE) * gpu.vram_mib
-        else:
-            least = CONTEXT_MIB + MARGIN_MIB
-            held += CONTEXT_MIB
-        reserves.append(float(max(held + MARGIN_MIB, least)))
-    return tuple(_visible(gpu) for gpu in setting.gpus), tuple(reserves)
-
-
-def _visible(gpu: Gpu) -> float:
-    """Give the MiB that a program sees of a card; unified memory has its own share."""
-    return gpu.vram_mib * (1.0 if gpu.vendor == "apple" else VISIBLE_SHARE.value)
 
 
 def _speed(row: LlmRow, quant: LlmQuant, choice: Choice, setting: Setting) -> float:

@@ -10,7 +10,7 @@ from orchestrator.errors import UsageError
 from orchestrator.plan import constants as known
 from orchestrator.plan.estimate import Card, Estimate, EstimateRequest, estimate
 from orchestrator.plan.known import Known, words
-from orchestrator.plan.memory import POOLED
+from orchestrator.plan.memory import LARGE_MIB, POOLED
 from orchestrator.plan.shape import Unknown
 
 if TYPE_CHECKING:
@@ -175,5 +175,5 @@ def _card(name: str, total: float | None, free: float | None, catalog: Catalog) 
         total = row.vram_mib * known.VISIBLE_SHARE.value
     if total is None and size is not None:
         total = float(size.group(1)) * 1024 * known.VISIBLE_SHARE.value
-    large = total is not None and total >= 70 * 1024 and "A100" not in name  # vLLM's own rule
+    large = total is not None and total >= LARGE_MIB and "A100" not in name
     return Card(name=plain, total_mib=total, free_mib=free, fabric=bool(row and row.nvlink), large=large)

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.deployment import Deployment, LedgerRow, Parallel
 from orchestrator.errors import NoFit, UsageError
-from orchestrator.plan.candidates import Candidate, Setting, weigh
+from orchestrator.plan.candidates import Candidate, weigh
 from orchestrator.plan.hardware import require_hardware
 from orchestrator.plan.memory import POOLED, Choice, confidence, shares
 from orchestrator.plan.reasons import place, reasons, second
+from orchestrator.plan.setting import Setting
 from orchestrator.plan.wishes import Asked, wishes_of
 
 if TYPE_CHECKING:

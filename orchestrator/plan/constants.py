@@ -53,7 +53,7 @@ SAMPLER_HIDDEN_COPIES = Constant(
     2,
 )
 PROFILE_BASE_MIB = Constant(
-    35.0,
+    38.0,
     "MiB",
     "input buffers, positions and block tables of the profiling run",
     "what the profiled peaks of vLLM 0.11 and 0.19 keep when vocabulary and width go to nought",
@@ -75,7 +75,7 @@ LAYER_HIDDEN_COPIES_COMPILED = Constant(
     1,
 )
 VISION_PROFILE_MIB = Constant(
-    130.0,
+    165.0,
     "MiB",
     "the picture tower's activations and the cache of encoded pictures, profiled together with the llm",
     "profiled peaks of vLLM 0.19 on seven llms with a tower, beside their own vocabulary's",
@@ -83,7 +83,7 @@ VISION_PROFILE_MIB = Constant(
 )
 #: What does not go through torch's allocator: the driver's context as far as it grows, libraries' workspaces.
 NON_TORCH_EARLY_MIB = Constant(
-    200.0, "MiB", "driver context and library workspaces", "vLLM before V1 on RTX 3090, A10, T4 and 22 GB cards", 4
+    210.0, "MiB", "driver context and library workspaces", "vLLM before V1 on RTX 3090, A10, T4 and 22 GB cards", 4
 )
 NON_TORCH_SORTED_MIB = Constant(
     135.0, "MiB", "driver context and library workspaces", "vLLM 0.10 and 0.11 on H100 and L40S", 2
@@ -128,7 +128,7 @@ SGLANG_COMPUTE_MIB = Constant(
 )
 #: llama.cpp: rows in 32 bits that a recurrent layer keeps of its mixed projections.
 RECURRENT_COPIES = Constant(
-    4.0, "rows a token", "query, key, value and their convolution", "compute buffers of hybrid 27B llms", 4
+    5.0, "rows a token", "query, key, value, their convolution and the gate", "compute buffers of hybrid 27B llms", 4
 )
 #: What is gone of a card before a runtime measures what is free.
 CONTEXT_BEFORE_MIB = Constant(

@@ -12,7 +12,18 @@ from orchestrator.nouns import Noun
 from orchestrator.plan import constants as known
 from orchestrator.plan.cache import LLAMA_CPP, Store, cache_bytes, capacity_tokens, state_bytes, token_bytes
 from orchestrator.plan.compute import Run
-from orchestrator.plan.memory import MIB, POOLED, Choice, compute_mib, confidence, fits, largest_window, pool_mib
+from orchestrator.plan.memory import (
+    LARGE_MIB,
+    MIB,
+    POOLED,
+    Choice,
+    compute_mib,
+    confidence,
+    fits,
+    largest_window,
+    never_less,
+    pool_mib,
+)
 from orchestrator.plan.shape import Unknown
 from orchestrator.plan.version import era
 from orchestrator.plan.weights import card_mib, embedding_bits, gguf_bytes, storage_of
@@ -215,6 +226,16 @@ def _by_tensor(request: EstimateRequest, shape: Shape) -> float:
 
 
 def _choice(request: EstimateRequest, shape: Shape, store: Store, weights: float | None) -> Choice:
+    """Give the choice to size, on the cards as they are."""
+    own = _laid_out(request, shape, store, weights)
+    if request.runtime != "vllm" or not any(card.large for card in request.cards):
+        return own
+    below = tuple(replace(card, total_mib=min(card.total_mib or 0.0, LARGE_MIB), large=False) for card in request.cards)
+    less = replace(request, cards=below)
+    return never_less(own, _laid_out(less, shape, _store(less), weights))
+
+
+def _laid_out(request: EstimateRequest, shape: Shape, store: Store, weights: float | None) -> Choice:
     count, pooled = len(request.cards), request.runtime in POOLED
     capacity = tuple(float(card.total_mib or 0.0) for card in request.cards)
     if request.runtime == "sglang":
@@ -223,17 +244,6 @@ def _choice(request: EstimateRequest, shape: Shape, store: Store, weights: float
     states = state_bytes(shape, store, request.slots) / MIB / count
     reserve = tuple((1 - fraction) * one if pooled else known.DRIVER_CONTEXT_MIB.value + states for one in capacity)
     held = weights or 0.0
-    large = any(card.large for card in request.cards)
-    requests = known.REQUESTS_LARGE_CARD if large else known.REQUESTS_SMALL_CARD
-    run = Run(
-        batch=store.batch if not pooled else _batch(request),
-        requests=int(requests.value),
-        tensor=request.tensor,
-        element=request.element,
-        era=era(request.version),
-        fabric=all(card.fabric for card in request.cards),
-        packed_experts="mxfp4" in (request.quant or shape.stored_as).lower(),
-    )
     choice = Choice(
         shape=shape,
         runtime=request.runtime,
@@ -241,14 +251,26 @@ def _choice(request: EstimateRequest, shape: Shape, store: Store, weights: float
         capacity_mib=capacity,
         reserve_mib=reserve,
         store=store,
-        run=run,
+        run=_run(request, store, shape),
         pipeline=request.pipeline,
         sequences=request.slots,
         flash=request.flash,
     )
-    if pooled:
-        return choice
-    return replace(choice, weights_mib=tuple(held * part for part in choice.parts))
+    return choice if pooled else replace(choice, weights_mib=tuple(held * part for part in choice.parts))
+
+
+def _run(request: EstimateRequest, store: Store, shape: Shape) -> Run:
+    large = any(card.large for card in request.cards)
+    requests = known.REQUESTS_LARGE_CARD if large else known.REQUESTS_SMALL_CARD
+    return Run(
+        batch=store.batch if request.runtime not in POOLED else _batch(request),
+        requests=int(requests.value),
+        tensor=request.tensor,
+        element=request.element,
+        era=era(request.version),
+        fabric=all(card.fabric for card in request.cards),
+        packed_experts="mxfp4" in (request.quant or shape.stored_as).lower(),
+    )
 
 
 def _free_mib(card: Card, request: EstimateRequest) -> float:
@@ -313,10 +335,26 @@ def _verdict(request: EstimateRequest, choice: Choice, *, sure: bool, why: str) 
         return "fits", "layers or experts stay in RAM, so what the cards hold is the owner's choice"
     if not sure:
         return _unsure(request, choice, why)
+    taken = _taken(request, choice)
+    if taken:
+        return "wont_fit", taken
     if fits(choice, context or 1):
         return "fits", ""
     longest = largest_window(choice)
     return "wont_fit", f"{context or 1} tokens do not fit; {longest} would" if longest else "the weights do not fit"
+
+
+def _taken(request: EstimateRequest, choice: Choice) -> str:
+    """Give why vLLM would not even start: it wants its share of the card free, whatever it puts there."""
+    if request.runtime != "vllm":
+        return ""
+    for card, room, reserve in zip(request.cards, choice.capacity_mib, choice.reserve_mib, strict=True):
+        if card.free_mib is not None and card.free_mib < room - reserve:
+            return (
+                f"vLLM wants {room - reserve:.0f} MiB of {card.name} free and {card.free_mib:.0f} are; "
+                "lower gpu_memory_utilization"
+            )
+    return ""
 
 
 def _unsure(request: EstimateRequest, choice: Choice, why: str) -> tuple[str, str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.plan.shape import Unknown, shape_of
+from orchestrator.plan.configuration import shape_of
+from orchestrator.plan.shape import Unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -65,7 +66,8 @@ class Known:
         """Give the shape of ``model``, with what a load's log said of it; raises Unknown."""
         own = self._given.get(model)
         seen = {**_read(logged or {}), **{key: value for key, value in (own or {}).items() if value is not None}}
-        named = self._named(model)
+        # What was given is told by its numbers alone: another name for it changes nothing.
+        named = self._named(model) if own is None else None
         agreeing = named if named is not None and _agrees(named, seen) else self._alike(seen)
         if agreeing is None and named is None and not seen:
             raise Unknown(f"no configuration of {model} is known; give it with --config")
@@ -84,6 +86,8 @@ class Known:
     def _alike(self, seen: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Give the published configuration that has all the numbers seen, None where several differ."""
         found = [config for _, config in self._published if _agreement(config, seen) >= ENOUGH_NUMBERS]
+        said = _architecture(seen)
+        found = [config for config in found if said is not None and _architecture(config) == said] or found
         shapes = {_geometry(config) for config in found}
         return found[0] if len(shapes) == 1 else None
 
@@ -101,7 +105,11 @@ def _stands_in(name: tuple[str, ...], said: tuple[str, ...]) -> bool:
 
 def _read(logged: Mapping[str, Any]) -> dict[str, Any]:
     """Give a log's numbers under the names of a configuration; 0 means that the log was silent."""
-    seen = {_LOGGED[key]: _whole(key, value) for key, value in logged.items() if key in _LOGGED and value}
+    seen: dict[str, Any] = {
+        _LOGGED[key]: _whole(key, value) for key, value in logged.items() if key in _LOGGED and value
+    }
+    if logged.get("architecture"):
+        seen["architectures"] = [str(logged["architecture"])]
     latent = bool(seen.get("kv_lora_rank"))
     if latent:
         seen.pop("head_dim", None)
@@ -147,6 +155,11 @@ def _value(config: Mapping[str, Any], key: str) -> Any:
         return value
     hidden, heads = config.get("hidden_size"), config.get("num_attention_heads")
     return hidden // heads if hidden and heads else None
+
+
+def _architecture(config: Mapping[str, Any]) -> str | None:
+    names = config.get("architectures")
+    return str(names[0]) if isinstance(names, list) and names else None
 
 
 def _geometry(config: Mapping[str, Any]) -> tuple[Any, ...]:

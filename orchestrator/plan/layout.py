@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.plan.cache import LLAMA_CPP, Store, state_bytes
 from orchestrator.plan.compute import Run
-from orchestrator.plan.memory import MIB, POOLED, Choice
+from orchestrator.plan.memory import LARGE_MIB, MIB, POOLED, Choice, never_less
 from orchestrator.plan.weights import embedding_bits
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 #: Tokens a step: llama-server's default of ``-ub``, and vLLM's default for cards under 70 GiB.
 UBATCH, BATCH, BATCH_LARGE = 512, 2048, 8192
 REQUESTS, REQUESTS_LARGE = 256, 1024
-LARGE_MIB = 70 * 1024
 
 
 def laid_out(  # noqa: PLR0913, PLR0917
@@ -30,24 +30,42 @@ def laid_out(  # noqa: PLR0913, PLR0917
     sequences: int = 1,
 ) -> Choice:
     """Give the choice for weights of a known size; ``tensor`` cards share each layer, else whole layers are dealt."""
-    pooled, large = runtime in POOLED, min(capacity_mib) >= LARGE_MIB
-    batch = (BATCH_LARGE if large else BATCH) if pooled else UBATCH
     whole = weights_bytes / MIB
     if runtime in LLAMA_CPP and not shape.tied:
         whole -= shape.vocab * shape.hidden * embedding_bits(quant) / 8 / MIB
+    large = runtime == "vllm" and min(capacity_mib) >= LARGE_MIB
+    own = _choice(shape, runtime, kv_dtype, capacity_mib, reserve_mib, tensor, sequences, whole, large=large)
+    if not large:
+        return own
+    below = tuple(min(one, float(LARGE_MIB)) for one in capacity_mib)
+    kept = tuple(reserve * less / one for reserve, less, one in zip(reserve_mib, below, capacity_mib, strict=True))
+    return never_less(own, _choice(shape, runtime, kv_dtype, below, kept, tensor, sequences, whole, large=False))
+
+
+def _choice(  # noqa: PLR0913, PLR0917
+    shape: Shape,
+    runtime: str,
+    kv_dtype: str,
+    capacity_mib: tuple[float, ...],
+    reserve_mib: tuple[float, ...],
+    tensor: int,
+    sequences: int,
+    whole_mib: float,
+    *,
+    large: bool,
+) -> Choice:
+    pooled, count = runtime in POOLED, len(capacity_mib)
+    batch = (BATCH_LARGE if large else BATCH) if pooled else UBATCH
     store = Store(runtime, kv_dtype, kv_dtype, tensor if pooled else 1, batch)
-    states = state_bytes(shape, store, sequences) / MIB / len(capacity_mib)
-    fields = {
-        "shape": shape,
-        "runtime": runtime,
-        "capacity_mib": capacity_mib,
-        "reserve_mib": tuple(one + states for one in reserve_mib),
-        "store": store,
-        "run": Run(batch, REQUESTS_LARGE if large else REQUESTS, tensor, fabric=large),
-        "sequences": sequences,
-    }
-    count = len(capacity_mib)
-    even = Choice(weights_mib=(whole / count,) * count, **fields)  # type: ignore[arg-type]
-    if pooled:
-        return even
-    return Choice(weights_mib=tuple(whole * part for part in even.parts), **fields)  # type: ignore[arg-type]
+    states = state_bytes(shape, store, sequences) / MIB / count
+    even = Choice(
+        shape=shape,
+        runtime=runtime,
+        weights_mib=(whole_mib / count,) * count,
+        capacity_mib=capacity_mib,
+        reserve_mib=tuple(one + states for one in reserve_mib),
+        store=store,
+        run=Run(batch, REQUESTS_LARGE if large else REQUESTS, tensor, fabric=large),
+        sequences=sequences,
+    )
+    return even if pooled else replace(even, weights_mib=tuple(whole_mib * part for part in even.parts))

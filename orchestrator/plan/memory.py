@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -18,8 +18,12 @@ MIB = 1024 * 1024
 
 #: No window is looked for beyond this many tokens.
 LONGEST = 1 << 27
+#: Longer than any layer's own window with a batch on top: from here on all caches grow alike.
+BEYOND_WINDOWS = 1 << 20
 #: Between windows closer than this the middle is tried.
 CLOSE = 64
+#: From so many MiB on vLLM profiles more requests and longer batches (its own rule).
+LARGE_MIB = 70 * 1024
 #: Runtimes that take a share of each card beforehand and fill it with cache.
 POOLED = ("vllm", "sglang")
 
@@ -153,6 +157,19 @@ def _left(choice: Choice, context: int) -> float:
     whole = choice.growth.bytes_at(context) * choice.sequences / MIB
     compute = known.SGLANG_OTHER_MIB.value if choice.runtime == "sglang" else compute_mib(choice, context)
     return min(room - whole * part for room, part in zip(choice.room_mib, choice.parts, strict=True)) - compute
+
+
+def never_less(large: Choice, small: Choice) -> Choice:
+    """Give ``large`` unless ``small`` has more room for cache.
+
+    vLLM profiles more requests on a card of 70 GiB and more, so one just above would hold less than one just below;
+    ``small`` is the choice on a card just below, which anyone may ask for by its flags.
+    """
+    if _left(large, BEYOND_WINDOWS) >= _left(small, BEYOND_WINDOWS):
+        return large
+    beyond = [own - less for own, less in zip(large.capacity_mib, small.capacity_mib, strict=True)]
+    reserve = tuple(one + more for one, more in zip(small.reserve_mib, beyond, strict=True))
+    return replace(small, capacity_mib=large.capacity_mib, reserve_mib=reserve)
 
 
 def confidence(choice: Choice) -> Confidence:

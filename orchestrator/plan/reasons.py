@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.deployment import Rejection
-from orchestrator.plan.candidates import WANTED_WINDOW, Candidate, Setting
+from orchestrator.plan.candidates import WANTED_WINDOW, Candidate
 from orchestrator.plan.hardware import cards
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from orchestrator.plan.setting import Setting
     from orchestrator.snapshot import HostSnapshot
 
 #: Below this many tokens a window is called short.

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from orchestrator.deployment import Deployment, Parallel, StandIn
 from orchestrator.errors import UsageError
-from orchestrator.plan.candidates import SYSTEM_MIB, SYSTEM_SHARE, shape_cached
+from orchestrator.plan.candidates import shape_cached
 from orchestrator.plan.choose import ledger
 from orchestrator.plan.layout import laid_out
+from orchestrator.plan.setting import SYSTEM_MIB, SYSTEM_SHARE
 
 if TYPE_CHECKING:
     from orchestrator.catalog.rows import Catalog, LlmRow, RuntimeRow

@@ -1,0 +1,345 @@
+"""Reads an llm's shape from the numbers of its own ``config.json``, and says which is missing or cannot be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.plan.shape import Kind, Latent, Layer, Linear, Shape, Unknown, Vision
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: No llm has a number above this in its configuration, but for its longest window; one that says so is wrong.
+ABSURD = 100_000_000
+
+_NAMED: dict[str, Kind] = {
+    "full_attention": "full",
+    "sliding_attention": "sliding",
+    "chunked_attention": "chunked",
+    "linear_attention": "recurrent",
+}
+
+#: Letters of ``hybrid_override_pattern`` (NVIDIA's Nemotron-H): Mamba-2, attention, and layers without a cache.
+_LETTERS: dict[str, Kind] = {"M": "recurrent", "*": "full", "-": "none", "E": "none"}
+
+#: Families whose cache or layers follow rules that the planner has not learnt.
+NOT_UNDERSTOOD = {
+    "deepseek_ref": "its compressed and windowed attention",
+    "deepseek_v4": "its compressed and windowed attention",
+    "deepseek_v32": "the index cache of its sparse attention",
+    "glm_moe_dsa": "the index cache of its sparse attention",
+    "kimi_linear": "its mixture of linear and latent attention",
+    "kimi_k3": "its mixture of linear and latent attention",
+    "minimax_m3": "its sparse attention",
+    "mimo_v2_flash": "its key and value heads of unequal width",
+    "nemotron-nas": "its layers of unequal width",
+    "step3p7": "its key-value heads, which differ from layer to layer",
+}
+
+
+#: Families whose layers are those that the planner knows; another one is refused, however plain it looks.
+UNDERSTOOD = frozenset(
+    {
+        "cohere",
+        "deepseek_v2",
+        "deepseek_v3",
+        "ernie4_5",
+        "ernie4_5_moe",
+        "exaone4",
+        "gemma",
+        "gemma2",
+        "gemma3",
+        "gemma3_text",
+        "gemma4",
+        "gemma4_text",
+        "glm4",
+        "glm4_moe",
+        "glm4_moe_lite",
+        "gpt_neox",
+        "gpt_oss",
+        "granite",
+        "granitemoe",
+        "internlm2",
+        "internlm3",
+        "kimi_k2",
+        "kimi_k25",
+        "kimi_vl",
+        "llama",
+        "llama4",
+        "llama4_text",
+        "llava",
+        "llava_next",
+        "mimo",
+        "minimax_m2",
+        "mistral",
+        "mistral3",
+        "mixtral",
+        "nemotron",
+        "nemotron_h",
+        "olmo",
+        "olmo2",
+        "olmoe",
+        "phi",
+        "phi3",
+        "phimoe",
+        "pixtral",
+        "qwen2",
+        "qwen2_5_vl",
+        "qwen2_moe",
+        "qwen2_vl",
+        "qwen3",
+        "qwen3_5",
+        "qwen3_5_moe",
+        "qwen3_5_moe_text",
+        "qwen3_5_text",
+        "qwen3_moe",
+        "qwen3_next",
+        "qwen3_vl",
+        "qwen3_vl_moe",
+        "qwen3_vl_moe_text",
+        "qwen3_vl_text",
+        "seed_oss",
+        "smollm3",
+        "stablelm",
+        "starcoder2",
+    }
+)
+#: Families whose feeding layer has no gate: two matrices, not three.
+WITHOUT_GATE = frozenset({"phi", "starcoder2", "nemotron", "gpt_neox"})
+
+
+def shape_of(config: Mapping[str, Any]) -> Shape:
+    """Give the shape; raises Unknown naming the number that is missing, or what contradicts what."""
+    fields = {**config, **_table(config, "text_config")}
+    family = str(fields.get("model_type") or "")
+    _refuse_strangers(family, fields)
+    count, heads = _number(fields, "num_hidden_layers"), number(fields, "num_attention_heads")
+    hidden = number(fields, "hidden_size")
+    head_dim = number(fields, "head_dim") or _divided(hidden, heads)
+    experts = _first(fields, "num_experts", "num_local_experts", "n_routed_experts")
+    width = _first(fields, "moe_intermediate_size", "intermediate_size")
+    shared = number(fields, "shared_expert_intermediate_size") or number(fields, "n_shared_experts") * width
+    if family.startswith("gemma4"):
+        # Its experts work beside a dense pair of matrices in every layer.
+        shared = number(fields, "intermediate_size")
+    return Shape(
+        layers=tuple(_layer(kind, fields, heads, head_dim) for kind in _kinds(fields, count)),
+        hidden=hidden,
+        heads=heads,
+        head_dim=head_dim,
+        vocab=number(fields, "vocab_size"),
+        intermediate=number(fields, "intermediate_size"),
+        gated=bool(fields.get("gated_mlp", family not in WITHOUT_GATE)),
+        experts=experts,
+        experts_used=number(fields, "num_experts_per_tok"),
+        expert_width=width if experts else 0,
+        shared_width=shared if experts else 0,
+        dense_layers=number(fields, "first_k_dense_replace"),
+        expert_step=number(fields, "interleave_moe_layer_step") or 1,
+        tied=bool(fields.get("tie_word_embeddings", False)),
+        window=number(fields, "max_position_embeddings"),
+        rotary=int(head_dim * float(fields.get("partial_rotary_factor") or 1)),
+        rotary_stretch=_stretch(fields),
+        output_gate=bool(fields.get("attn_output_gate", False)) or family.startswith(("qwen3_5", "qwen3_next")),
+        value_is_key=bool(fields.get("attention_k_eq_v", False)),
+        latent=_latent(fields),
+        linear=_linear(fields),
+        vision=_vision(config),
+        stored_as=str(_table(fields, "quantization_config").get("quant_method") or ""),
+        family=family,
+    )
+
+
+def _refuse_strangers(family: str, fields: Mapping[str, Any]) -> None:
+    """Refuse a family that the planner has not learnt; a configuration that names none is told by its numbers."""
+    if family in NOT_UNDERSTOOD:
+        raise Unknown(f"{family} is not understood: {NOT_UNDERSTOOD[family]}")
+    if family:
+        if family not in UNDERSTOOD:
+            raise Unknown(f"the architecture {family} is not understood")
+        return
+    names = fields.get("architectures")
+    if not isinstance(names, list) or not names:
+        return
+    bare = str(names[0]).removesuffix("ForCausalLM").removesuffix("ForConditionalGeneration").casefold()
+    if bare not in {known.replace("_", "") for known in UNDERSTOOD}:
+        raise Unknown(f"the architecture {names[0]} is not understood")
+
+
+def number(fields: Mapping[str, Any], name: str) -> int:
+    """Give a whole number of a configuration, 0 where it is silent; raises Unknown for what no llm has."""
+    value = fields.get(name)
+    if value is None or isinstance(value, bool):
+        return 0
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or not 0 <= value <= ABSURD:
+        raise Unknown(f"{name} is {value!r}, which no llm has")
+    return value
+
+
+def _kinds(fields: Mapping[str, Any], count: int) -> tuple[Kind, ...]:
+    if count > 1000:  # noqa: PLR2004 - no llm is that deep
+        raise Unknown(f"num_hidden_layers is {count}, which no llm has")
+    listed = _listed(fields, count)
+    if listed:
+        return listed
+    if number(fields, "kv_lora_rank"):
+        return _all("latent", count)
+    every = number(fields, "full_attention_interval")
+    full, sliding = number(fields, "n_full_attention_layers"), number(fields, "n_sliding_layers")
+    kinds = _all("full", count)
+    if every:
+        kinds = _patterned("recurrent", every, count)
+    elif full and sliding:
+        if full + sliding != count:
+            raise Unknown(f"{full} full and {sliding} sliding layers are not num_hidden_layers, {count}")
+        kinds = _spread("sliding", full, count)
+    elif number(fields, "sliding_window") and number(fields, "sliding_window_pattern"):
+        kinds = _patterned("sliding", number(fields, "sliding_window_pattern"), count)
+    elif number(fields, "attention_chunk_size"):
+        kinds = _patterned("chunked", 4, count)
+    return kinds
+
+
+def _listed(fields: Mapping[str, Any], count: int) -> tuple[Kind, ...]:
+    """Give the kinds that the configuration names layer by layer; empty where it doesn't."""
+    types = fields.get("layer_types")
+    letters = fields.get("hybrid_override_pattern")
+    if isinstance(letters, str) and letters:
+        table, names = _LETTERS, [*letters]
+    elif isinstance(types, list) and types:
+        table, names = _NAMED, [str(one) for one in types]
+    else:
+        return ()
+    strange = sorted(set(names) - set(table))
+    if strange:
+        raise Unknown(f"layers of the kind {strange[0]} are not understood")
+    if len(names) != count:
+        raise Unknown(f"{len(names)} layers are listed and num_hidden_layers says {count}")
+    return tuple(table[one] for one in names)
+
+
+def _all(kind: Kind, count: int) -> tuple[Kind, ...]:
+    return tuple(kind for _ in range(count))
+
+
+def _patterned(kind: Kind, every: int, count: int) -> tuple[Kind, ...]:
+    full: Kind = "full"
+    return tuple(full if (index + 1) % every == 0 else kind for index in range(count))
+
+
+def _spread(kind: Kind, full: int, count: int) -> tuple[Kind, ...]:
+    """Give ``full`` full layers evenly among others; where exactly they stand changes no sum."""
+    mark: Kind = "full"
+    marks = {(index + 1) * count // full - 1 for index in range(full)}
+    return tuple(mark if index in marks else kind for index in range(count))
+
+
+def _layer(kind: Kind, fields: Mapping[str, Any], heads: int, head_dim: int) -> Layer:
+    if kind == "none":
+        return Layer("none")
+    if kind == "latent":
+        return Layer("latent", heads=1, key=_number(fields, "kv_lora_rank") + _number(fields, "qk_rope_head_dim"))
+    if kind == "recurrent":
+        return _recurrent(fields)
+    kv_heads = number(fields, "num_key_value_heads") or heads
+    if not kv_heads:
+        raise Unknown("the configuration lacks num_key_value_heads")
+    if heads and heads % kv_heads:
+        raise Unknown(f"{heads} heads do not share {kv_heads} key-value heads evenly")
+    window = _number(fields, "sliding_window") if kind == "sliding" else 0
+    if kind == "chunked":
+        window = _number(fields, "attention_chunk_size")
+    if kind == "full":
+        kv_heads = number(fields, "num_global_key_value_heads") or kv_heads
+        head_dim = number(fields, "global_head_dim") or head_dim
+    if not head_dim:
+        raise Unknown("the configuration lacks head_dim")
+    return Layer(kind, heads=kv_heads, key=head_dim, value=head_dim, window=window)
+
+
+def _recurrent(fields: Mapping[str, Any]) -> Layer:
+    if number(fields, "mamba_num_heads"):
+        # Width of a head, groups and taps: defaults of the architecture's own configuration class (Nemotron-H).
+        heads, state = _number(fields, "mamba_num_heads"), _number(fields, "ssm_state_size")
+        width = number(fields, "mamba_head_dim") or 64
+        groups, taps = number(fields, "n_groups") or 8, number(fields, "conv_kernel") or 4
+        return Layer(
+            "recurrent", state=heads * width * state, convolution=(taps - 1) * (heads * width + 2 * groups * state)
+        )
+    linear = _linear(fields)
+    if linear is None:
+        raise Unknown("the configuration lacks the heads of its recurrent layers (linear_num_key_heads and others)")
+    mixed = 2 * linear.key_heads * linear.key + linear.value_heads * linear.value
+    return Layer(
+        "recurrent", state=linear.value_heads * linear.key * linear.value, convolution=(linear.taps - 1) * mixed
+    )
+
+
+def _linear(fields: Mapping[str, Any]) -> Linear | None:
+    if not number(fields, "linear_num_key_heads"):
+        return None
+    return Linear(
+        key_heads=_number(fields, "linear_num_key_heads"),
+        value_heads=_number(fields, "linear_num_value_heads"),
+        key=_number(fields, "linear_key_head_dim"),
+        value=_number(fields, "linear_value_head_dim"),
+        taps=_number(fields, "linear_conv_kernel_dim"),
+    )
+
+
+def _latent(fields: Mapping[str, Any]) -> Latent | None:
+    if not number(fields, "kv_lora_rank"):
+        return None
+    return Latent(
+        rank=_number(fields, "kv_lora_rank"),
+        rope=_number(fields, "qk_rope_head_dim"),
+        nope=number(fields, "qk_nope_head_dim"),
+        value=number(fields, "v_head_dim"),
+        query=number(fields, "q_lora_rank"),
+    )
+
+
+def _vision(fields: Mapping[str, Any]) -> Vision | None:
+    table = _table(fields, "vision_config")
+    if not table or not number(table, "hidden_size"):
+        return None
+    return Vision(
+        layers=_first(table, "num_hidden_layers", "depth"),
+        hidden=number(table, "hidden_size"),
+        intermediate=number(table, "intermediate_size"),
+        gated=bool(table.get("gated", False)),
+    )
+
+
+def _stretch(fields: Mapping[str, Any]) -> float:
+    """Give by how much linear scaling lengthens the table of rotary positions."""
+    scaling = _table(fields, "rope_scaling")
+    kind = scaling.get("rope_type") or scaling.get("type")
+    factor = scaling.get("factor")
+    return float(factor) if kind == "linear" and isinstance(factor, (int, float)) and factor >= 1 else 1.0
+
+
+def _table(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = fields.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _number(fields: Mapping[str, Any], name: str) -> int:
+    value = number(fields, name)
+    if not value:
+        raise Unknown(f"the configuration lacks {name}")
+    return value
+
+
+def _first(fields: Mapping[str, Any], *names: str) -> int:
+    return next((found for name in names if (found := number(fields, name))), 0)
+
+
+def _divided(hidden: int, heads: int) -> int:
+    if not hidden or not heads:
+        return 0
+    if hidden % heads:
+        raise Unknown(f"hidden_size {hidden} is no multiple of {heads} heads, and head_dim is missing")
+    return hidden // heads

@@ -1,0 +1,112 @@
+"""What a decision rests on, read once: the machine, its cards, what they leave, and the runtimes that suit them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from orchestrator.plan.constants import VISIBLE_SHARE
+from orchestrator.plan.hardware import capability, row_of
+from orchestrator.plan.memory import POOLED
+
+if TYPE_CHECKING:
+    from orchestrator.catalog.rows import Catalog
+    from orchestrator.plan.wishes import Wishes
+    from orchestrator.profile import Profile, RuntimeName
+    from orchestrator.snapshot import Gpu, HostSnapshot
+
+#: vLLM and SGLang leave this share of each card alone (vLLM's default of gpu_memory_utilization, 0.9).
+LEFT_ALONE = 0.1
+#: What a desktop on the card takes, and what is left alone on a card without one, in MiB.
+DISPLAY_MIB, MARGIN_MIB = 800, 256
+#: The driver's context of a GGML back end, in MiB.
+CONTEXT_MIB = 400
+#: Share of unified memory that macOS lets the GPU have.
+UNIFIED_SHARE = 0.75
+#: RAM that the system keeps for itself: at least so many MiB, and a share of the whole.
+SYSTEM_MIB, SYSTEM_SHARE = 1024, 8
+#: Bandwidth in GB/s of a card nobody has heard of, and of a workstation's RAM: for ranking alone.
+UNHEARD_BANDWIDTH, RAM_BANDWIDTH = 300.0, 40.0
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a decision rests on, read once."""
+
+    snapshot: HostSnapshot
+    profile: Profile
+    catalog: Catalog
+    wishes: Wishes
+
+    @cached_property
+    def gpus(self) -> tuple[Gpu, ...]:
+        """Give the cards to place on; none for a demonstration, which needs none."""
+        return () if self.profile.demonstration else self.snapshot.usable_gpus()
+
+    @cached_property
+    def equal(self) -> bool:
+        """Tell whether all cards are of one kind."""
+        return len({(gpu.vendor, gpu.name, round(gpu.vram_mib / 1024)) for gpu in self.gpus}) == 1
+
+    @cached_property
+    def capabilities(self) -> tuple[tuple[int, int] | None, ...]:
+        """Give each card's compute capability, None where it has none or nobody knows."""
+        return tuple(capability(gpu, self.catalog) for gpu in self.gpus)
+
+    @cached_property
+    def bandwidth(self) -> float:
+        """Give the slowest card's memory bandwidth in GB/s, or RAM's."""
+        rates = [row.bandwidth_gb_s if (row := row_of(gpu, self.catalog)) else UNHEARD_BANDWIDTH for gpu in self.gpus]
+        return min(rates, default=RAM_BANDWIDTH)
+
+    @cached_property
+    def rooms(self) -> dict[str, tuple[tuple[float, ...], tuple[float, ...]]]:
+        """Give capacities and reserves that were worked out, by runtime."""
+        return {}
+
+    def room(self, runtime: RuntimeName) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Give capacity and reserve of each card, or of RAM, in MiB, for one runtime."""
+        if runtime not in self.rooms:
+            self.rooms[runtime] = _room(runtime, self)
+        return self.rooms[runtime]
+
+    @cached_property
+    def suited(self) -> tuple[RuntimeName, ...]:
+        """Give the runtimes that suit cards and use, the first choice first."""
+        if self.wishes.runtime:
+            return (self.wishes.runtime,)
+        vendors = {gpu.vendor for gpu in self.gpus}
+        found: tuple[RuntimeName, ...] = ("llama_cpp",)
+        if not self.gpus:
+            found = ("xllamacpp",) if self.profile.demonstration else ("llama_cpp",)
+        elif self.profile.use == "max_speed" and vendors == {"nvidia"}:
+            found = ("exllama", "tensorrt_llm", "llama_cpp")
+        elif vendors == {"nvidia"} and self.equal and (len(self.gpus) > 1 or self.wishes.users > 1):
+            found = ("vllm", "llama_cpp")
+        return found
+
+
+def _room(runtime: RuntimeName, setting: Setting) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Give capacity and reserve of each card, or of RAM, in MiB. What our own units hold counts as free."""
+    if not setting.gpus:
+        ram = setting.snapshot.ram_mib
+        return (float(ram),), (float(max(SYSTEM_MIB, ram // SYSTEM_SHARE)),)
+    reserves = []
+    for gpu in setting.gpus:
+        taken = 0 if gpu.vram_free_mib is None else gpu.vram_mib - gpu.vram_free_mib - gpu.vram_ours_mib
+        held = max(0, taken, DISPLAY_MIB if gpu.drives_display else 0)
+        if runtime in POOLED:
+            least = LEFT_ALONE * _visible(gpu)
+        elif gpu.vendor == "apple":
+            least = (1 - UNIFIED_SHARE) * gpu.vram_mib
+        else:
+            least = CONTEXT_MIB + MARGIN_MIB
+            held += CONTEXT_MIB
+        reserves.append(float(max(held + MARGIN_MIB, least)))
+    return tuple(_visible(gpu) for gpu in setting.gpus), tuple(reserves)
+
+
+def _visible(gpu: Gpu) -> float:
+    """Give the MiB that a program sees of a card; unified memory has its own share."""
+    return gpu.vram_mib * (1.0 if gpu.vendor == "apple" else VISIBLE_SHARE.value)
