@@ -5,7 +5,7 @@ STATE := $(or $(AGENTRIG_STATE),$(or $(XDG_STATE_HOME),$(HOME)/.local/state)/age
 ROOT  := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E env AGENTRIG_STATE=$(STATE) XDG_CACHE_HOME=$(or $(XDG_CACHE_HOME),$(HOME)/.cache))
 PYTEST := .venv/bin/python -m pytest
 
-.PHONY: up test check unit lab docs golden release benchmark clean
+.PHONY: up test check unit lab molecule docs golden release benchmark clean
 
 up: ## set up, say what this machine could carry, bring up a rehearsal rig that really serves
 	@scripts/setup.sh
@@ -21,6 +21,10 @@ unit: ## the rings that need no host: unit, golden, contract
 lab: ## the ring with real hosts, made on this machine
 	@scripts/setup.sh dev
 	@$(ROOT) $(PYTEST) -rs tests/lab
+
+molecule: ## the roles over a throwaway host: converge, idempotence, check mode, verify
+	@scripts/setup.sh dev
+	@PATH="$$PWD/.venv/bin:$$PATH" $(ROOT) env PATH="$$PWD/.venv/bin:$$PATH" molecule test -s rig
 
 check: ## lints, types, generated documentation
 	@scripts/setup.sh dev

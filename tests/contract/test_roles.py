@@ -72,7 +72,7 @@ def test_what_the_line_gives_is_what_the_roles_take(lock: tuple[Parts, Lock]) ->
     parts, locked = lock
     keys = artefact_keys(rendered(), locked, "rig")
     debs = values.debs_of(locked, "rig")
-    archive_lists(debs, parts.store, parts.root / "keys", parts.root / "kept")
+    archive_lists(debs, parts.store, parts.root / "keys")
     given = {
         **values.host_values(rendered(), debs, (), values.ports_of(locked, "rig")),
         **values.release_values(rendered(), "0123456789abcdef", keys, SECRETS),
