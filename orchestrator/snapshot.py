@@ -32,11 +32,12 @@ class Gpu(Noun):
 
 
 class Link(Noun):
-    """How two cards are joined: indices, and the kind of the path between them."""
+    """How two cards are joined: indices, the kind of the path, and whether one may read the other's memory."""
 
     first: int
     second: int
     kind: str
+    p2p: bool | None = None
 
 
 class OperatingSystem(Noun):
@@ -127,8 +128,9 @@ class HostSnapshot(Noun):
     problems: tuple[Problem, ...] = ()
 
     def usable_gpus(self) -> tuple[Gpu, ...]:
-        """Give the cards that an llm may be placed on: integrated ones left out, in PCI order."""
-        return tuple(sorted((gpu for gpu in self.gpus if not gpu.integrated), key=lambda gpu: gpu.bus_id))
+        """Give the cards that an llm may be placed on: integrated and divided ones left out, in PCI order."""
+        whole = (gpu for gpu in self.gpus if not gpu.integrated and not gpu.mig)
+        return tuple(sorted(whole, key=lambda gpu: gpu.bus_id))
 
     def hardware_digest(self) -> str:
         """Give the digest of what a decision rests on; free memory, load and packages are not in it."""

@@ -14,7 +14,7 @@ from orchestrator.detect.probes import COMMANDS, EVERYWHERE
 from orchestrator.detect.readings import commands, parse_reading
 from orchestrator.detect.script import compose, decode
 from orchestrator.detect.snapshots import snapshot_of
-from orchestrator.errors import DetectError
+from orchestrator.errors import AgentrigError, DetectError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -129,7 +129,7 @@ def _answer_away(one: Question, lines: Mapping[str, dict[str, Any]], pci_names: 
 def _answer_here(one: Question, pci_names: PciNames) -> Answer:
     try:
         output = _run_here(one.script, one.seconds, one.host.name)
-    except DetectError as error:
+    except AgentrigError as error:
         return Answer(error=error.document())
     return _answer(one, output, pci_names)
 
@@ -144,7 +144,7 @@ def _answer(one: Question, output: str, pci_names: PciNames) -> Answer:
             snapshot=snapshot_of(name, own, pci_names) if one.snapshot else None,
             reading=parse_reading(one.manifest, rest) if one.manifest else None,
         )
-    except DetectError as error:
+    except AgentrigError as error:
         return Answer(error={**error.document(), "where": name})
 
 

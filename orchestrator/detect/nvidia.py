@@ -5,19 +5,24 @@ A make-believe NVML serves as well as a real one: what it does not answer stays 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.detect.cards import Cards, bus_id
-from orchestrator.detect.smi import failure, no_memory
+from orchestrator.detect.smi import divided, failure, no_memory, unified
+from orchestrator.detect.system import Memory, parse_memory
+from orchestrator.errors import ProbeGarbled
 from orchestrator.snapshot import Gpu, Link, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping
 
 _MIB = 1 << 20
 #: NVML's levels of a common ancestor, by nvidia-smi's own words (nvml.h, nvmlGpuTopologyLevel_t).
 _LEVELS = {0: "PIX", 10: "PIX", 20: "PXB", 30: "PHB", 40: "NODE", 50: "SYS"}
 _NVLINKS = 18
+#: What two cards can do together (nvml.h, nvmlGpuP2PCapsIndex_t); the binding's own constants are not all numbers.
+_READ, _NVLINK, _WORKS = 0, 2, 0
 
 
 def read_nvml() -> Cards | None:
@@ -30,7 +35,7 @@ def read_nvml() -> Cards | None:
         known = failure(str(error))
         return Cards(problems=(known,)) if known else None
     try:
-        return _nvml_cards(pynvml)
+        return nvml_cards(pynvml)
     except pynvml.NVMLError as error:
         what = f"NVML answered and then failed: {error}"
         return Cards(problems=(failure(str(error)) or Problem(kind="driver_failed", what=what, do="see dmesg"),))
@@ -38,34 +43,43 @@ def read_nvml() -> Cards | None:
         pynvml.nvmlShutdown()
 
 
-def _nvml_cards(nvml: Any) -> Cards:
-    handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
-    gpus, problems = [], []
-    for index, handle in enumerate(handles):
+def nvml_cards(nvml: Any) -> Cards:
+    """Give what an initialised NVML tells; a card that fails is a problem, and the others are still read."""
+    gpus, problems, handles = [], [], {}
+    apps: dict[tuple[str, int], int] = {}
+    for index in range(nvml.nvmlDeviceGetCount()):
         try:
-            gpus.append(_nvml_gpu(nvml, index, handle))
+            handle = nvml.nvmlDeviceGetHandleByIndex(index)
+            gpu = _nvml_gpu(nvml, index, handle)
         except (nvml.NVMLError, ValueError) as error:
             problems.append(failure(str(error)) or no_memory(f"card {index}"))
+            continue
+        gpus.append(gpu)
+        handles[index] = handle
+        apps |= {(gpu.bus_id, process): memory for process, memory in _nvml_apps(nvml, handle).items()}
+        problems += [divided(gpu.bus_id, _nvml_parts(nvml, handle))] if gpu.mig else []
     cuda = _maybe(nvml, nvml.nvmlSystemGetCudaDriverVersion)
     return Cards(
         gpus=tuple(gpus),
         driver=_text(_maybe(nvml, nvml.nvmlSystemGetDriverVersion)),
         cuda=f"{cuda // 1000}.{cuda % 1000 // 10}" if cuda else None,
         links=_nvml_links(nvml, handles),
-        problems=tuple(problems),
+        problems=tuple(dict.fromkeys(problems)),
+        apps=apps,
     )
 
 
 def _nvml_gpu(nvml: Any, index: int, handle: Any) -> Gpu:
-    memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+    name = _text(nvml.nvmlDeviceGetName(handle)) or ""
+    memory = _nvml_memory(nvml, name, handle)
     capability = _maybe(nvml, nvml.nvmlDeviceGetCudaComputeCapability, handle)
     mig = _maybe(nvml, nvml.nvmlDeviceGetMigMode, handle)
     return Gpu(
         index=index,
         vendor="nvidia",
-        name=_text(nvml.nvmlDeviceGetName(handle)) or "",
-        vram_mib=memory.total // _MIB,
-        vram_free_mib=memory.free // _MIB,
+        name=name,
+        vram_mib=memory.total,
+        vram_free_mib=memory.free,
         compute_capability=f"{capability[0]}.{capability[1]}" if capability else None,
         bus_id=bus_id(_text(nvml.nvmlDeviceGetPciInfo(handle).busId) or ""),
         source="nvml",
@@ -76,17 +90,61 @@ def _nvml_gpu(nvml: Any, index: int, handle: Any) -> Gpu:
     )
 
 
-def _nvml_links(nvml: Any, handles: Sequence[Any]) -> tuple[Link, ...]:
-    places = [_nvml_place(nvml, handle) for handle in handles]
+def _nvml_memory(nvml: Any, name: str, handle: Any) -> Memory:
+    """Give a card's memory; one that has none of its own uses the machine's."""
+    try:
+        told = nvml.nvmlDeviceGetMemoryInfo(handle)
+    except nvml.NVMLError:
+        shared = unified(name, _ram())
+        if shared is None:
+            raise
+        return shared
+    return Memory(told.total // _MIB, told.free // _MIB)
+
+
+def _ram() -> Memory | None:
+    try:
+        return parse_memory(Path("/proc/meminfo").read_text(encoding="ascii"))
+    except (OSError, ProbeGarbled):
+        return None
+
+
+def _nvml_apps(nvml: Any, handle: Any) -> dict[int, int]:
+    """Give process -> MiB that it computes with; a process whose memory the driver does not tell is left out."""
+    running = _maybe(nvml, nvml.nvmlDeviceGetComputeRunningProcesses, handle) or []
+    return {one.pid: one.usedGpuMemory // _MIB for one in running if one.usedGpuMemory}
+
+
+def _nvml_parts(nvml: Any, handle: Any) -> tuple[str, ...]:
+    """Give the parts of a divided card as MIG names them: the last word of each one's own name."""
     found = []
-    for first, handle in enumerate(handles):
-        bridges = _bridges(nvml, handle) if len(handles) > 1 else []
-        for second in range(first + 1, len(handles)):
-            direct = bridges.count(places[second])
-            level = _maybe(nvml, nvml.nvmlDeviceGetTopologyCommonAncestor, handle, handles[second])
-            kind = f"NV{direct}" if direct and places[second] else _LEVELS.get(level)
-            found += [Link(first=first, second=second, kind=kind)] if kind else []
+    for index in range(_maybe(nvml, nvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0):
+        part = _maybe(nvml, nvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, index)
+        name = _text(_maybe(nvml, nvml.nvmlDeviceGetName, part)) if part else None
+        found += [name.split()[-1]] if name else []
     return tuple(found)
+
+
+def _nvml_links(nvml: Any, handles: Mapping[int, Any]) -> tuple[Link, ...]:
+    places = {index: _nvml_place(nvml, handle) for index, handle in handles.items()}
+    bridges = {index: _bridges(nvml, handle) for index, handle in handles.items()} if len(handles) > 1 else {}
+    found = []
+    for first, second in ((one, two) for one in handles for two in handles if one < two):
+        pair = handles[first], handles[second]
+        direct = bridges[first].count(places[second])
+        if not direct and _p2p(nvml, pair, _NVLINK):
+            direct = min(len(bridges[first]), len(bridges[second]))
+        level = _maybe(nvml, nvml.nvmlDeviceGetTopologyCommonAncestor, *pair)
+        kind = f"NV{direct}" if direct and places[second] else _LEVELS.get(level)
+        readable = _p2p(nvml, pair, _READ)
+        found += [Link(first=first, second=second, kind=kind, p2p=readable)] if kind else []
+    return tuple(found)
+
+
+def _p2p(nvml: Any, pair: tuple[Any, Any], capability: int) -> bool | None:
+    """Tell whether two cards have a capability together; NVLink through a switch shows here alone."""
+    status = _maybe(nvml, nvml.nvmlDeviceGetP2PStatus, *pair, capability)
+    return None if status is None else bool(status == _WORKS)
 
 
 def _nvml_place(nvml: Any, handle: Any) -> str | None:

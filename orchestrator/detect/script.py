@@ -13,15 +13,15 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import DetectError
+from orchestrator.errors import AgentrigError, DetectError, PrivilegeError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 #: Status of a command that a shell cannot find (POSIX, "Exit Status for Commands").
 NOT_FOUND = 127
-#: The last folder is where Windows puts nvidia-smi for its Linux guests.
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/wsl/lib"
+#: The last folders are where AMD puts rocm-smi, and where Windows puts nvidia-smi for its Linux guests.
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/rocm/bin:/usr/lib/wsl/lib"
 _GZIP = 16 + zlib.MAX_WBITS
 _REFUSED = re.compile(r"^agentrig-refused (.*)$", re.MULTILINE)
 _ENVELOPE = re.compile(r"^agentrig-open\n(.*)^agentrig-close$", re.MULTILINE | re.DOTALL)
@@ -66,7 +66,7 @@ main
 
 
 def decode(text: str, where: str = "") -> dict[str, Output]:
-    """Give each command's output by its name, those that were cut off left out; raises DetectError."""
+    """Give each command's output by its name, those that were cut off left out; raises DetectError, PrivilegeError."""
     if refused := _REFUSED.search(text):
         raise _refusal(refused[1], where)
     envelope = _ENVELOPE.search(text)
@@ -88,9 +88,9 @@ def _unpacked(text: str) -> bytes | None:
     return plain if unpacker.eof else None
 
 
-def _refusal(reason: str, where: str) -> DetectError:
+def _refusal(reason: str, where: str) -> AgentrigError:
     if reason == "sudo":
-        return DetectError(
+        return PrivilegeError(
             "its user may not become root without a password",
             where=where,
             do="let sudo do it without a password, or use root in the inventory",

@@ -13,12 +13,13 @@ from orchestrator.errors import ProbeGarbled
 from orchestrator.snapshot import OperatingSystem, Python
 
 OS_RELEASE = "cat /etc/os-release || cat /usr/lib/os-release"
-UNAME = "uname -m && uname -r"
+UNAME = "uname -m && uname -r && uname -s"
 CPUS = "nproc && grep -m1 -E '^(flags|Features)' /proc/cpuinfo || :"
 MEMORY = "cat /proc/meminfo"
 #: The first of these that is there is the file system that takes our files.
 DISK = "df -Pk /opt/agentrig /opt /"
-PYTHON = "/usr/bin/python3 -V"
+#: Elsewhere than on Linux asking may open a window that offers to install it.
+PYTHON = 'test "$(uname -s)" = Linux || exit 127; /usr/bin/python3 -V'
 SYSTEMD = "test -d /run/systemd/system && echo yes || echo no"
 KVM = "test -c /dev/kvm && echo yes || echo no"
 #: The variable's file: four bytes of attributes, then 1 where Secure Boot is on (UEFI specification, 8.2 and 3.3).
@@ -55,6 +56,15 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
+class Machine:
+    """What every kind of host is asked first."""
+
+    os: OperatingSystem
+    cpus: Cpus
+    memory: Memory
+
+
+@dataclass(frozen=True, slots=True)
 class Virtualisation:
     """What the host runs in: the container's kind, the virtual machine's kind, None where it is none."""
 
@@ -86,12 +96,12 @@ def _unquoted(value: str) -> str:
         return value.strip("\"'")
 
 
-def parse_uname(text: str) -> tuple[str, str]:
-    """Give the machine's architecture and its kernel's release."""
+def parse_uname(text: str) -> tuple[str, str, str]:
+    """Give the machine's architecture, its kernel's release and its kernel's name."""
     lines = text.split()
-    if len(lines) != 2 or not re.fullmatch(r"[a-z][a-z0-9_]*", lines[0]):  # noqa: PLR2004 - two were asked for
-        raise ProbeGarbled("uname gives no architecture and release")
-    return lines[0], lines[1]
+    if len(lines) != 3 or not re.fullmatch(r"[a-z][a-z0-9_]*", lines[0]):  # noqa: PLR2004 - three were asked for
+        raise ProbeGarbled("uname gives no architecture, release and name")
+    return lines[0], lines[1], lines[2]
 
 
 def parse_cpus(text: str) -> Cpus:

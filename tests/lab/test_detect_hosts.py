@@ -121,6 +121,29 @@ def test_make_believe_cards_are_read_through_nvidia_smi(lab: Lab, hosts: dict[st
     assert all(isinstance(link, Link) for link in snapshot.links)
 
 
+#: A stand-in for the one question that the make-believe nvidia-smi does not answer: two processes hold memory.
+APPS = """
+cat >/usr/local/bin/nvidia-smi <<'END'
+#!/bin/sh
+case $1 in --query-compute-apps=*)
+echo "00000000:01:00.0, $(systemctl show --value -p MainPID agentrig-sleeps.service), 300"
+echo "00000000:01:00.0, $(systemctl show --value -p MainPID ssh.service), 200"
+exit;; esac
+exec /usr/bin/nvidia-smi "$@"
+END
+chmod 755 /usr/local/bin/nvidia-smi; ln -sfn releases/one /opt/agentrig/current
+mkdir -p /opt/agentrig/releases/one
+"""
+
+
+def test_memory_of_our_own_units_is_told_from_a_strangers(lab: Lab, hosts: dict[str, Host]) -> None:
+    lab.put_gpus("h2", CARDS)
+    on(lab, "h2", UNIT + APPS)
+    snapshot = ask([Question(host=hosts["h2"])])["h2"].snapshot
+    assert snapshot
+    assert [gpu.vram_ours_mib for gpu in snapshot.gpus] == [300, 0]
+
+
 def test_a_manifest_is_held_against_its_host(lab: Lab, hosts: dict[str, Host]) -> None:
     content = "a secret: s3cret\n"
     on(

@@ -1,7 +1,7 @@
 """Every machine among the fixtures gives exactly the snapshot that is kept beside it.
 
 A folder holds what each probe printed: ``NAME.txt``, or ``NAME.STATUS.txt`` where it failed. ``base`` names the folder
-that it differs from, ``missing`` lists probes of which no answer came.
+that it differs from, ``missing`` lists probes of which no answer came, ``origin`` says where the outputs come from.
 """
 
 from __future__ import annotations
@@ -26,8 +26,11 @@ NAMES = {
     "10de:2684": ("RTX 4090", 24564, "8.9"),
     "10de:2786": ("RTX 4070", 12282, "8.9"),
     "10de:2330": ("H100 80GB", 81559, "9.0"),
-    "1002:744c": ("RX 7900 XTX", 24560, None),
-    "8086:56a0": ("Arc A770 16GB", 16384, None),
+    "10de:2d04": ("RTX 5060 Ti 16GB", 16311, "12.0"),
+    "1002:74a1": ("Instinct MI300X", 196592, None),
+    "1002:1586": ("Strix Halo 96GB", 98304, None),
+    "8086:56a0": ("Arc A770 16GB", 16288, None),
+    "8086:e20b": ("Arc B580", 12216, None),
 }
 
 
@@ -62,6 +65,11 @@ def test_problems_are_whole_sentences_with_a_way_out(machine: str) -> None:
         assert problem.what
         assert problem.do
         assert "\n" not in problem.what + problem.do
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_a_machine_says_where_its_outputs_come_from(machine: str) -> None:
+    assert (PROBES / machine / "origin").read_text(encoding="utf-8").strip()
 
 
 @pytest.mark.parametrize("cut", range(0, 4000, 97))

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from orchestrator.detect.script import NOT_FOUND, Output, compose, decode
-from orchestrator.errors import DetectError
+from orchestrator.errors import DetectError, PrivilegeError
 
 
 def run(script: str) -> str:
@@ -69,5 +69,5 @@ def test_a_section_that_was_cut_off_is_left_out() -> None:
 
 
 def test_sudo_that_would_ask_is_refused_in_one_sentence() -> None:
-    with pytest.raises(DetectError, match="may not become root"):
+    with pytest.raises(PrivilegeError, match="may not become root"):
         decode("agentrig-refused sudo\n", "h1")
