@@ -12,6 +12,7 @@
     ├── NoFit                          3   nothing fits; carries every rejection
     ├── DriftError                     4   a host is not what was put there
     ├── DetectError                    1   a host could not be read
+    │   ├── Unreachable                1   a host that lets nobody in, or does not answer
     │   ├── ProbeMissing               1   the command of a probe is not on the host
     │   └── ProbeGarbled               1   a probe answered what its parser does not understand
     ├── LockError                      1   a registry, a hash, a name that does not resolve
@@ -119,6 +120,12 @@ class DetectError(AgentrigError):
     """A host could not be read."""
 
     kind = "detect"
+
+
+class Unreachable(DetectError):  # noqa: N818 - a state of a host, not a fault of the program
+    """A host that lets nobody in, or does not answer."""
+
+    kind = "unreachable"
 
 
 class ProbeMissing(DetectError):  # noqa: N818 - a state of a probe, not a fault of the program

@@ -23,5 +23,22 @@ class Host(Noun):
     #: Profile named by the inventory's variable ``agentrig_profile``.
     profile: str | None = None
 
+    def ssh_files(self) -> dict[str, str]:
+        """Give ssh's own options for the host's files: the one key that is shown, and whose keys are believed.
+
+        A host with known hosts of its own is believed by those alone. Paths are quoted as ssh_config(5) reads them.
+        """
+        options: dict[str, str] = {}
+        if self.private_key:
+            options |= {"IdentityFile": _quoted(self.private_key), "IdentitiesOnly": "yes"}
+        if self.known_hosts:
+            options |= {"UserKnownHostsFile": _quoted(self.known_hosts), "GlobalKnownHostsFile": "/dev/null"}
+            options |= {"StrictHostKeyChecking": "yes"}
+        return options
+
+
+def _quoted(path: str) -> str:
+    return '"' + path.replace("%", "%%") + '"'
+
 
 LOCAL = Host(name="localhost", connection="local")

@@ -45,7 +45,6 @@ need zstd zstd
 need ip iproute2
 need nsenter util-linux
 need ssh openssh-client
-need gpg gnupg
 need gcc gcc
 need curl curl
 need nft nftables

@@ -3,16 +3,51 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import InventoryError
 from orchestrator.inventory import Host
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
 #: What a host of an inventory may also say of itself, for the lab: the system it is made with.
 LAB_OS = "lab_os"
+#: Files of ours that lie in an inventory's folder and are none.
+_OURS = r"^deploy\.lock$,^profiles$"
+#: Names that Ansible's SSH connection takes for the same thing (ansible.builtin.ssh, "Parameters"), the newest first.
+_ADDRESS = ("ansible_host", "ansible_ssh_host")
+_PORT = ("ansible_port", "ansible_ssh_port")
+_USER = ("ansible_user", "ansible_ssh_user")
+_KEY = ("ansible_private_key_file", "ansible_ssh_private_key_file")
+_ARGUMENTS = ("ansible_ssh_args", "ansible_ssh_common_args", "ansible_ssh_extra_args")
+_CHECKING = ("ansible_host_key_checking", "ansible_ssh_host_key_checking")
+#: Options of ssh (ssh_config(5)) that change nothing of where a host is or whom to believe: here they are chosen anew.
+_CHOSEN_HERE = frozenset(
+    (
+        "batchmode",
+        "compression",
+        "connecttimeout",
+        "connectionattempts",
+        "controlmaster",
+        "controlpath",
+        "controlpersist",
+        "identitiesonly",
+        "loglevel",
+        "passwordauthentication",
+        "preferredauthentications",
+        "serveralivecountmax",
+        "serveraliveinterval",
+        "tcpkeepalive",
+    )
+)
+_FLAGS_CHOSEN_HERE = frozenset(("-C", "-q", "-T", "-v", "-x"))
 
 
 def read_inventory(path: Path) -> dict[str, dict[str, Any]]:
@@ -20,15 +55,22 @@ def read_inventory(path: Path) -> dict[str, dict[str, Any]]:
     if not path.exists():
         raise InventoryError("there is no such inventory", where=str(path), do="give a file or folder that is there")
     command = [str(Path(sys.executable).parent / "ansible-inventory"), "-i", str(path), "--list"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    settings = {"ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true", "ANSIBLE_INVENTORY_IGNORE_REGEX": _OURS}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | settings)
     if done.returncode:
-        last = done.stderr.strip().splitlines()
-        raise InventoryError(last[-1] if last else "Ansible cannot read it", where=str(path), do="mend the inventory")
+        raise InventoryError(_complaint(done.stderr), where=str(path), do="mend the inventory")
     variables: dict[str, dict[str, Any]] = json.loads(done.stdout)["_meta"]["hostvars"]
     names = _names(json.loads(done.stdout))
     if not names:
         raise InventoryError("the inventory names no host", where=str(path), do="add a host to it")
     return {name: variables.get(name, {}) for name in names}
+
+
+def _complaint(said: str) -> str:
+    """Give the telling line of what ansible-inventory complains of."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    telling = [line for line in lines if line.startswith(("[ERROR]", "ERROR"))] or lines[-1:]
+    return telling[0].removeprefix("[ERROR]:").strip() if telling else "Ansible cannot read it"
 
 
 def _names(listing: dict[str, Any]) -> list[str]:
@@ -37,21 +79,92 @@ def _names(listing: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys(host for group in groups for host in group.get("hosts", ())))
 
 
-def host_of(name: str, variables: dict[str, Any]) -> Host:
-    """Give a host as its inventory says it is reached; raises InventoryError for what is no host."""
-    connection = variables.get("ansible_connection", "ssh")
-    if connection not in ("ssh", "local"):
+def host_of(name: str, variables: Mapping[str, Any]) -> Host:
+    """Give a host as its inventory says it is reached; raises InventoryError for what is no host, or is not heeded."""
+    connection = str(variables.get("ansible_connection", "ssh")).removeprefix("ansible.builtin.")
+    if connection not in ("ssh", "local", "smart"):
         raise InventoryError(
             f"ansible_connection is {connection!r}", where=name, do="use ssh or local; nothing else is spoken here"
         )
-    user = variables.get("ansible_user", "root")
+    user = str(_first(name, variables, _USER, "root"))
+    port = str(_first(name, variables, _PORT, 22))
+    if not port.isdecimal():
+        raise InventoryError(f"ansible_port is {port!r}", where=name, do="give a number")
+    if not all(_truth(variables[key]) for key in _CHECKING if key in variables):
+        raise _unchecked(name, "ansible_host_key_checking is off")
+    options = _ssh_options(name, variables)
     return Host(
         name=name,
-        connection=connection,
-        address=str(variables.get("ansible_host", name)),
-        port=int(variables.get("ansible_port", 22)),
+        connection="local" if connection == "local" else "ssh",
+        address=str(_first(name, variables, _ADDRESS, name)),
+        port=int(port),
         user=user,
-        private_key=variables.get("ansible_ssh_private_key_file"),
-        become=bool(variables.get("ansible_become", user != "root")),
-        profile=variables.get("agentrig_profile"),
+        private_key=_file(_first(name, variables, _KEY, options.get("identityfile"))),
+        known_hosts=_file(options.get("userknownhostsfile")),
+        become=_truth(variables.get("ansible_become", user != "root")),
+        profile=_first(name, variables, ("agentrig_profile",), None),
+    )
+
+
+def _first(name: str, variables: Mapping[str, Any], keys: tuple[str, ...], otherwise: Any) -> Any:
+    """Give the first variable that is there; raises InventoryError for a template, which only a play can fill."""
+    key = next((key for key in keys if key in variables), "")
+    value = variables.get(key, otherwise)
+    if isinstance(value, str) and "{{" in value:
+        raise InventoryError(f"{key} is a template: {value}", where=name, do="write its value there")
+    return value
+
+
+def _truth(value: object) -> bool:
+    """Read a yes or no as Ansible does: an INI inventory gives it as text."""
+    return str(value).strip().lower() in {"true", "yes", "on", "1", "y", "t"}
+
+
+def _file(path: object) -> str | None:
+    """Give a file of this machine by its whole path: processes with another current folder are told of it."""
+    return str(Path(str(path)).expanduser().absolute()) if path else None
+
+
+def _ssh_options(name: str, variables: Mapping[str, Any]) -> dict[str, str]:
+    """Give the options of ssh, by name in small letters, that a host's variables set and that are heeded here.
+
+    Raises InventoryError for one that is not: ignored, it would lead elsewhere, or past the host's key.
+    """
+    options: dict[str, str] = {}
+    for variable in _ARGUMENTS:
+        for option, value in _pairs(name, str(_first(name, variables, (variable,), ""))):
+            if option == "stricthostkeychecking" and value not in ("yes", "true", "ask"):
+                raise _unchecked(name, f"StrictHostKeyChecking is {value}")
+            if option in ("userknownhostsfile", "identityfile"):
+                options.setdefault(option, value)
+            elif option not in _CHOSEN_HERE | {"stricthostkeychecking"}:
+                raise InventoryError(
+                    f"{variable} has {option}, which is not heeded here",
+                    where=name,
+                    do="say it for this host in ~/.ssh/config, which is",
+                )
+    return options
+
+
+def _pairs(name: str, arguments: str) -> Iterator[tuple[str, str]]:
+    """Give what ssh's arguments set: name in small letters, value."""
+    try:
+        words = iter(shlex.split(arguments))
+    except ValueError as error:
+        raise InventoryError(f"ssh's arguments cannot be read: {error}", where=name, do="mend the quotes") from None
+    for word in words:
+        if word.startswith("-o"):
+            option, *value = re.split(r"\s*=\s*|\s+", (word[2:] or next(words, "")).strip(), maxsplit=1)
+            yield option.lower(), "".join(value).strip().strip('"')
+        elif word.startswith("-i"):
+            yield "identityfile", word[2:] or next(words, "")
+        elif word not in _FLAGS_CHOSEN_HERE:
+            yield word, ""
+
+
+def _unchecked(name: str, what: str) -> InventoryError:
+    return InventoryError(
+        f"{what}: a host whose key is not checked may be another's",
+        where=name,
+        do="put its key into a file and say -o UserKnownHostsFile=FILE in ansible_ssh_common_args",
     )

@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -17,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from orchestrator.apply.ssh import connection, inventory, no_root
+from orchestrator.apply.guard import end_orphans, guarded
+from orchestrator.apply.ssh import connection, inventory, no_root, socket_prefix
 from orchestrator.errors import ApplyError
 from orchestrator.files import data
 from orchestrator.progress import Event, Phase
@@ -137,12 +137,16 @@ def run(host: Host, play: Play, work_dir: Path, progress: Progress) -> Played:
     """Run a playbook on a host; what failed is in the result. Nothing with a secret is left on this machine."""
     work_dir.mkdir(parents=True, exist_ok=True)
     for stale in work_dir.glob("run-*"):
-        _end_orphans(stale)
+        end_orphans(stale)
         shutil.rmtree(stale, ignore_errors=True)
     played = Played(log=_new_log(work_dir / "logs", play.playbook))
     private = Path(tempfile.mkdtemp(prefix="run-", dir=work_dir))
     try:
-        with played.log.open("w", encoding="utf-8") as file, connection(host) as environment:
+        with (
+            played.log.open("w", encoding="utf-8") as file,
+            guarded(private, socket_prefix()),
+            connection(host) as environment,
+        ):
 
             def log(line: str) -> None:
                 for hidden in play.hidden:
@@ -162,7 +166,7 @@ def _run(host: Host, play: Play, private: Path, environment: dict[str, str], lis
 
     logging.getLogger("ansible-runner").setLevel(logging.CRITICAL)
     values = private / "values.yml"
-    _write_values(values, play.values)
+    write_values(values, play.values)
     (private / "ansible.cfg").touch()
     arguments = ["-e", f"@{values}", *(["--check"] if play.check else [])]
     arguments += ["--tags", ",".join(play.tags)] if play.tags else []
@@ -186,23 +190,6 @@ def _run(host: Host, play: Play, private: Path, environment: dict[str, str], lis
             where=host.name,
             do=f"the log tells more: {listener.played.log}",
         )
-
-
-def _end_orphans(private: Path) -> None:
-    """End what a killed run left at work: processes of ours whose environment names its folder."""
-    mark = f"ANSIBLE_HOME={private / 'home'}".encode()
-    for _ in range(50):
-        orphans = []
-        for path in Path("/proc").glob("[0-9]*/environ"):
-            with contextlib.suppress(OSError):
-                if mark in path.read_bytes().split(b"\0"):
-                    orphans.append(int(path.parent.name))
-        for pid in orphans:
-            with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
-        if not orphans:
-            return
-        time.sleep(0.1)
 
 
 def _environment(private: Path) -> dict[str, str]:
@@ -262,7 +249,8 @@ def _unsafe(value: Any) -> Any:
     return [_unsafe(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def _write_values(path: Path, values: Mapping[str, Any]) -> None:
+def write_values(path: Path, values: Mapping[str, Any]) -> None:
+    """Write variables to a new file of mode 0600; what looks like a template in them is none."""
     text = yaml.dump(_unsafe(dict(values)), Dumper=_Dumper, allow_unicode=True, width=10**6)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
         file.write(text)

@@ -48,9 +48,7 @@ def _options(host: Host, socket: Path) -> dict[str, str]:
         "ServerAliveInterval": "10",
         "PreferredAuthentications": "publickey",
     }
-    if host.known_hosts:
-        options |= {"UserKnownHostsFile": host.known_hosts, "GlobalKnownHostsFile": "/dev/null"}
-    return options | ({"IdentitiesOnly": "yes"} if host.private_key else {})
+    return options | host.ssh_files()
 
 
 def _socket_folder() -> Path:
@@ -59,7 +57,13 @@ def _socket_folder() -> Path:
         with contextlib.suppress(OSError, ValueError):
             if stale.stat().st_uid == os.geteuid() and not Path("/proc", str(int(stale.name.split("-")[2]))).exists():
                 shutil.rmtree(stale)
-    return Path(tempfile.mkdtemp(prefix=f"agentrig-ssh-{os.getpid()}-", dir="/tmp"))
+    prefix = socket_prefix()
+    return Path(tempfile.mkdtemp(prefix=prefix.name, dir=prefix.parent))
+
+
+def socket_prefix() -> Path:
+    """Give how the paths of this process' socket folders begin."""
+    return Path("/tmp") / f"agentrig-ssh-{os.getpid()}-"  # noqa: S108 - mkdtemp makes the folders, for us alone
 
 
 def _end(host: Host, folder: Path) -> None:

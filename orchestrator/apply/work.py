@@ -69,20 +69,9 @@ def apply(  # noqa: PLR0913, PLR0917 - one step of the line: each is a value of 
     """
     keys = _resolved(rendered, lock, name)
     release = rendered.release_id(keys)
-    units = value.unit_values(rendered, lock, name, keys, secrets)
-    debs = value.debs_of(lock, name)
-    ports = {unit: port for unit, port in value.ports_of(lock, name).items() if unit in _names(rendered)}
-    values = {
-        **value.host_values(rendered, debs, snapshot.listeners if snapshot else (), ports),
-        "artefacts_store": str(store_root),
-        "artefacts_user": host.user if host.connection == "ssh" else _me(),
-        "artefacts_trees": value.trees_of(lock, keys),
-        "artefacts_debs": debs,
-        "artefacts_lists": archive_lists(debs, store_root, store_root.parent / "keys", work_dir / "apt"),
-        **value.release_values(rendered, release, keys, secrets),
-        **units,
-    }
+    values = role_values(host, rendered, lock, name, store_root, secrets, snapshot)
     if not check:
+        units = value.unit_values(rendered, lock, name, keys, secrets)
         _keep(work_dir, release, {**units, "artefacts_links": values["artefacts_links"]})
     play = Play("up.yml", values, check=check, hidden=tuple(secrets.values()))
     played = run(host, play, work_dir, progress)
@@ -91,6 +80,41 @@ def apply(  # noqa: PLR0913, PLR0917 - one step of the line: each is a value of 
         raise played.failure
     manifest = declare(rendered, lock, name, release, _told(played), secrets=secrets, former=former)
     return Applied(played.changed, release, manifest, played.log, tuple(played.changes))
+
+
+def role_values(  # noqa: PLR0913, PLR0917 - what a host is told is made of all of these
+    host: Host,
+    rendered: Rendered,
+    lock: Lock,
+    name: str,
+    store_root: Path,
+    secrets: dict[str, str],
+    snapshot: HostSnapshot | None = None,
+) -> dict[str, Any]:
+    """Give the variables of all roles of ``up.yml``, secrets put in; raises ApplyError."""
+    keys = _resolved(rendered, lock, name)
+    debs = value.debs_of(lock, name)
+    ports = {unit: port for unit, port in value.ports_of(lock, name).items() if unit in _names(rendered)}
+    return {
+        **value.host_values(rendered, debs, snapshot.listeners if snapshot else (), ports),
+        "artefacts_store": str(store_root),
+        "artefacts_user": host.user if host.connection == "ssh" else _me(),
+        "artefacts_trees": value.trees_of(lock, keys),
+        "artefacts_debs": debs,
+        "artefacts_lists": archive_lists(debs, store_root, store_root.parent / "keys"),
+        **value.release_values(rendered, rendered.release_id(keys), keys, secrets),
+        **value.unit_values(rendered, lock, name, keys, secrets),
+    }
+
+
+def intended(rendered: Rendered, lock: Lock, name: str, secrets: dict[str, str]) -> Manifest:
+    """Give the manifest of what apply is about to put on a host: what ``down`` goes by where apply was killed.
+
+    It names no package: which of them are ours, the host itself remembers before any is installed.
+    Raises ApplyError for a lock with an artefact that is unresolved.
+    """
+    release = rendered.release_id(_resolved(rendered, lock, name))
+    return declare(rendered, lock, name, release, Told(), secrets=secrets).model_copy(update={"packages": ()})
 
 
 def activate(host: Host, manifest: Manifest, work_dir: Path, progress: Progress) -> None:

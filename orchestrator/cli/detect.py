@@ -11,6 +11,7 @@ from orchestrator.cli.common import show_json, targets, verb
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from orchestrator.line.reading import Read
     from orchestrator.snapshot import HostSnapshot
 
 
@@ -27,12 +28,19 @@ def command(inventory: Path | None, limit: str | None, lab: bool, as_json: bool,
     rooms = wired(inventory, verbose=verbose)
     read = read_all(Asked(inventory, limit, (), lab), rooms.catalog, rooms.lab, rooms.ports)
     if as_json:
-        show_json({"hosts": [one.document() for one in read]})
+        first = next((one.error for one in read if one.error), None)
+        show_json({"hosts": [one.document() for one in read]} | ({"error": first.document()} if first else {}))
     else:
         for one in read:
-            lines = snapshot_lines(one.snapshot) if one.snapshot else [f"{one.name}: {one.error}"]
+            lines = snapshot_lines(one.snapshot) if one.snapshot else error_lines(one)
             click.echo("\n".join(lines))
     return exit_code_of_many(one.error.exit_code for one in read if one.error)
+
+
+def error_lines(read: Read) -> list[str]:
+    """Give why a host could not be read, and what to do."""
+    error = read.error
+    return [f"{read.name}: {error.what}", f"  {error.do}"] if error else [f"{read.name}: it did not answer"]
 
 
 def snapshot_lines(snapshot: HostSnapshot) -> list[str]:

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from orchestrator.detect import Question
-from orchestrator.errors import DetectError, VerifyError
+from orchestrator.errors import VerifyError
 from orchestrator.evidence import AREAS, Check, Evidence
+from orchestrator.line.draft import unread
 from orchestrator.line.values import Draft, Endpoint
 from orchestrator.manifest import Manifest, Reading, compare, restore
 from orchestrator.verify import Subject
@@ -70,8 +71,7 @@ def reading_of(host: Host, manifest: Manifest, ports: Ports) -> Reading:
     """Read what the manifest names from its host; raises DetectError."""
     answer = ports.ask([Question(host=host, snapshot=False, manifest=manifest)])[host.name]
     if answer.reading is None:
-        error = answer.error or {}
-        raise DetectError(error.get("what", "it did not answer"), where=host.name, do=error.get("do", ""))
+        raise unread(answer, host)
     return restore(answer.reading, ports.state_of(host).filled_digests())
 
 
@@ -113,8 +113,10 @@ def endpoint_of(one: Draft, ports: Ports) -> Endpoint:
 def endpoint(host: Host, deployment: Deployment, ports: Ports) -> Endpoint:
     """Give where a host's rig answers: from this machine where it is here, else on the host itself."""
     row = ports.catalog.runtimes[deployment.runtime]
-    with ports.reach(host, deployment.gateway_port) as reached:
-        base = reached if host.lab or host.connection == "local" else f"http://127.0.0.1:{deployment.gateway_port}"
+    base = f"http://127.0.0.1:{deployment.gateway_port}"
+    if host.lab:
+        with ports.reach(host, deployment.gateway_port) as base:
+            pass
     return Endpoint(
         openai=base + "/v1",
         anthropic=base if row.anthropic.spoken else None,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.deployment import StandIn
 from orchestrator.detect import Answer, Question
-from orchestrator.errors import ApplyError, DetectError, UsageError
+from orchestrator.errors import AgentrigError, ApplyError, DetectError, PrivilegeError, Unreachable, UsageError
 from orchestrator.line.values import Draft
 from orchestrator.manifest import restore
 
@@ -39,26 +39,33 @@ def draft(  # noqa: PLR0913, PLR0917 - all that decides about one host
     else:
         deployment, rehearsal, stand_ins = _decide(host, profile, snapshot, ports)
     rendered = ports.render(rehearsal or deployment)
-    if former is None:
+    if not state.manifests():
         _ports_are_free(host, snapshot, rendered)
     reading = restore(answer.reading, state.filled_digests()) if answer.reading else None
     return Draft(host, profile, snapshot, deployment, rehearsal, stand_ins, rendered, kept is not None, former, reading)
 
 
 def read(answer: Answer, host: Host) -> HostSnapshot:
-    """Give the answer's snapshot; raises DetectError with the reason why there is none."""
+    """Give the answer's snapshot; raises DetectError or PrivilegeError with the reason why there is none."""
     if answer.snapshot is None:
-        error = answer.error or {}
-        raise DetectError(
-            error.get("what", "it did not answer"), where=host.name, do=error.get("do", "see whether it is on")
-        )
+        raise unread(answer, host)
     return answer.snapshot
+
+
+def unread(answer: Answer, host: Host) -> AgentrigError:
+    """Give the failure that an answer with an error stands for."""
+    error = answer.error or {}
+    kinds: dict[str, type[AgentrigError]] = {one.kind: one for one in (PrivilegeError, Unreachable)}
+    kind = kinds.get(error.get("kind", ""), DetectError)
+    return kind(error.get("what", "it did not answer"), where=host.name, do=error.get("do", "see whether it is on"))
 
 
 def _kept(host: Host, profile: Profile, snapshot: HostSnapshot, previous: Lock | None, wish: Wish) -> HostLock | None:
     """Give the lock's decision where profile and hardware are as they were (decision 5)."""
     locked = previous.hosts.get(host.name) if previous else None
-    if locked is None:
+    if previous is None:
+        changed = f"there is no {wish.lock_file}"
+    elif locked is None:
         changed = f"{wish.lock_file.name} does not name {host.name}"
     elif locked.profile_digest != profile.fingerprint():
         changed = f"the profile {profile.name} is not the one that was locked"
@@ -97,7 +104,7 @@ def make_believe_cards(snapshot: HostSnapshot) -> tuple[StandIn, ...]:
 
 
 def _ports_are_free(host: Host, snapshot: HostSnapshot, rendered: Rendered) -> None:
-    """Refuse a host where a port of ours is taken, before anything is put there."""
+    """Refuse a host that has nothing of ours and where a port of ours is taken; of others, apply sees whose it is."""
     taken = {(listener.protocol, listener.port) for listener in snapshot.listeners}
     for listener in rendered.listeners:
         if (listener.protocol, listener.port) in taken:

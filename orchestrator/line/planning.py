@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from orchestrator.catalog.loader import profile as profile_named
 from orchestrator.detect import read_local
-from orchestrator.errors import UsageError
-from orchestrator.line.targets import profiles_of
+from orchestrator.errors import NoFit, UsageError
 from orchestrator.line.wiring import pci_names
-from orchestrator.plan import explain, parse_gpu, plan, profile_hardware
+from orchestrator.plan import compare, explain, parse_gpu, plan, profile_hardware
 from orchestrator.plan.match import matching_profile
+from orchestrator.profile import Hardware
 from orchestrator.snapshot import HostSnapshot
 
 if TYPE_CHECKING:
@@ -27,6 +29,12 @@ if TYPE_CHECKING:
 
 #: Whose hardware a decision is for, where it is that of the machine we run on.
 THIS_MACHINE = "this machine's"
+#: The profile that other cards are tried with, where the one in use shows the line without cards.
+ANY_CARDS = "auto"
+#: ``2x RTX 3090``: how many of which card.
+_COUNTED = re.compile(r"\s*(?:(\d{1,3})\s*[xX]\s+)?(.+?)\s*")
+#: Most cards that anyone may ask about.
+MOST_CARDS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,7 @@ class Wishes:
     runtime: str | None = None
     context: int | None = None
     users: int | None = None
+    autocomplete: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +75,7 @@ class Planned:
 
     def document(self) -> dict[str, Any]:
         """Give the document of ``plan``."""
-        chosen = self.deployment.document()
-        apart = {key: chosen.pop(key) for key in ("ledger", "confidence", "reasons", "rejections")}
-        return {"profile": self.profile.name, "hardware": self.hardware, "deployment": chosen, **apart}
+        return {"profile": self.profile.name, "hardware": self.hardware, **_apart(self.deployment)}
 
     def lines(self) -> list[str]:
         """Give the decision as a person reads it: what, why, and what to know."""
@@ -83,13 +90,35 @@ class Planned:
         ]
         for row in chosen.ledger:
             used = row.weights_mib + row.kv_mib + row.compute_mib + row.reserve_mib
+            what = f"{row.gpu} (autocomplete by {chosen.sidecar})" if row.part == "sidecar" else row.gpu
             lines.append(
-                f"  {row.gpu}: {row.weights_mib:.0f} weights + {row.kv_mib:.0f} cache + {row.compute_mib:.0f} compute "
+                f"  {what}: {row.weights_mib:.0f} weights + {row.kv_mib:.0f} cache + {row.compute_mib:.0f} compute "
                 f"+ {row.reserve_mib:.0f} reserve = {used:.0f} of {row.capacity_mib:.0f} MiB"
             )
         if self.hardware == THIS_MACHINE and cards:
             lines.append(f"  for real, asking before it changes this machine: deploy up --profile {self.profile.name}")
         return lines
+
+
+@dataclass(frozen=True, slots=True)
+class Supposed:
+    """What other cards would serve: the decision, or why there is none."""
+
+    gpus: str
+    outcome: Deployment | str
+
+    def document(self) -> dict[str, Any]:
+        """Give one entry of ``what_if``."""
+        if isinstance(self.outcome, str):
+            return {"gpus": self.gpus, "deployment": None, "reason": self.outcome}
+        return {"gpus": self.gpus, **_apart(self.outcome), "reason": None}
+
+
+def _apart(deployment: Deployment) -> dict[str, Any]:
+    """Give a decision's document, its ledger and words beside what was decided."""
+    chosen = deployment.document()
+    words = {key: chosen.pop(key) for key in ("ledger", "confidence", "reasons", "rejections")}
+    return {"deployment": chosen, **words}
 
 
 def plan_for(
@@ -98,15 +127,60 @@ def plan_for(
     """Decide for each profile named; raises NoFit, UsageError."""
     base = _machine(pretended, catalog, here)
     if names:
-        profiles = profiles_of(names, catalog)
+        profiles = [profile_named(catalog, name) for name in dict.fromkeys(names)]
     else:
         matching = matching_profile(base, catalog)
         if matching is None:
             raise UsageError(
                 "no profile of the catalog is made for this machine's cards", where=base.name, do="name a --profile"
             )
-        profiles = profiles_of((matching,), catalog)
+        profiles = [profile_named(catalog, matching)]
     return tuple(_planned(profile, base, pretended, wishes, catalog) for profile in profiles)
+
+
+def suppose(
+    planned: Planned, others: tuple[str, ...], pretended: Pretended, wishes: Wishes, catalog: Catalog
+) -> tuple[Supposed, ...]:
+    """Decide the same for other cards, each set written as ``2x RTX 3090`` or ``RTX 5090 + RTX 3090:24576``.
+
+    The profile's wishes hold and its cards do not. Raises UsageError for cards that nobody has heard of.
+    """
+    wanted = catalog.profiles[ANY_CARDS] if planned.profile.demonstration else planned.profile
+    free = wanted.model_copy(update={"hardware": Hardware()})
+    return tuple(_supposed(text, free, planned, pretended, wishes, catalog) for text in others)
+
+
+def _supposed(  # noqa: PLR0913, PLR0917 - what a decision takes, and for which cards
+    text: str, profile: Profile, planned: Planned, pretended: Pretended, wishes: Wishes, catalog: Catalog
+) -> Supposed:
+    cards = _cards(text, catalog)
+    machine = planned.snapshot.model_copy(update={"gpus": cards, "cuda": None, "links": ()})
+    if not pretended.snapshot:
+        machine = machine.model_copy(update={"driver": None})
+    try:
+        return Supposed(text, _decide(machine, profile, wishes, catalog))
+    except NoFit as nothing:
+        return Supposed(text, nothing.what)
+
+
+def _cards(text: str, catalog: Catalog) -> tuple[Gpu, ...]:
+    names: list[str] = []
+    for part in text.split("+"):
+        found = _COUNTED.fullmatch(part)
+        count = int(found.group(1) or 1) if found else 0
+        if not found or not 0 < count <= MOST_CARDS:
+            raise UsageError(
+                f"{text!r} names no cards", where="--what-if", do='write it as "2x RTX 3090" or "RTX 5090 + RTX 3090"'
+            )
+        names.extend([found.group(2)] * count)
+    return tuple(parse_gpu(name, catalog, index) for index, name in enumerate(names))
+
+
+def side_by_side(planned: Planned, others: tuple[Supposed, ...]) -> str:
+    """Give decisions for other cards beside the one for these."""
+    cards = [gpu.name for gpu in planned.snapshot.usable_gpus()]
+    counted = " + ".join(f"{cards.count(name)}x {name}" for name in dict.fromkeys(cards)) or "no card"
+    return compare([(f"{counted} (now)", planned.deployment), *((one.gpus, one.outcome) for one in others)])
 
 
 def explained(planned: Planned, catalog: Catalog) -> str:
@@ -120,7 +194,11 @@ def _planned(profile: Profile, base: HostSnapshot, pretended: Pretended, wishes:
         hardware = "a pretended machine's"
     elif not base.usable_gpus() and (cards := profile_hardware(profile, catalog)):
         snapshot, hardware = _as_the_profile_expects(base, profile, cards), "the profile's own"
-    deployment = plan(
+    return Planned(profile, snapshot, _decide(snapshot, profile, wishes, catalog), hardware)
+
+
+def _decide(snapshot: HostSnapshot, profile: Profile, wishes: Wishes, catalog: Catalog) -> Deployment:
+    return plan(
         snapshot,
         profile,
         catalog,
@@ -129,8 +207,8 @@ def _planned(profile: Profile, base: HostSnapshot, pretended: Pretended, wishes:
         runtime=wishes.runtime,
         context=wishes.context,
         users=wishes.users,
+        autocomplete=wishes.autocomplete,
     )
-    return Planned(profile, snapshot, deployment, hardware)
 
 
 def _as_the_profile_expects(base: HostSnapshot, profile: Profile, cards: tuple[Gpu, ...]) -> HostSnapshot:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.detect import Question, read_local
-from orchestrator.errors import AgentrigError, DetectError
+from orchestrator.errors import AgentrigError
 from orchestrator.line.draft import read
 from orchestrator.line.targets import already_up
 from orchestrator.line.wiring import pci_names
@@ -45,6 +45,6 @@ def read_all(asked: Asked, catalog: Catalog, lab: Lab, ports: Ports) -> tuple[Re
     for host in hosts:
         try:
             found.append(Read(host.name, read(answers[host.name], host)))
-        except DetectError as error:
+        except AgentrigError as error:
             found.append(Read(host.name, None, error))
     return tuple(found)

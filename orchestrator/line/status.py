@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.detect import Question
-from orchestrator.errors import AgentrigError, DetectError, UsageError
+from orchestrator.errors import AgentrigError, UsageError
 from orchestrator.line.accept import endpoint, examine, not_accepted
+from orchestrator.line.draft import unread
 from orchestrator.line.values import HostStatus
 from orchestrator.manifest import compare, restore
 
@@ -34,7 +35,7 @@ def _status(host: Host, answer: Answer, lock: Lock | None, ports: Ports) -> Host
     manifest, evidence = state.manifest(), state.evidence()
     error: AgentrigError | None = None
     if answer.error:
-        error = DetectError(answer.error["what"], where=host.name, do=answer.error["do"])
+        error = unread(answer, host)
     reading = restore(answer.reading, state.filled_digests()) if answer.reading else None
     drift = compare(manifest, reading) if manifest and reading else ()
     serving = bool(manifest and reading and all(unit.active for unit in reading.units) and reading.units)

@@ -58,9 +58,13 @@ class Draft:
     @property
     def notes(self) -> tuple[str, ...]:
         """Give what the owner should know of what serves."""
-        if self.applied.agentic_class != "demonstration":
-            return ()
-        return (f"demonstration: {self.applied.llm} is below the floor for agents",)
+        host, port, notes = self.host, self.applied.gateway_port, []
+        if self.applied.agentic_class == "demonstration":
+            notes.append(f"demonstration: {self.applied.llm} is below the floor for agents")
+        if host.connection == "ssh" and not host.lab:
+            way = f"ssh -N -L {port}:127.0.0.1:{port} -p {host.port} {host.user}@{host.address}"
+            notes.append(f"it answers on {host.name} itself; to reach it from here: {way}")
+        return tuple(notes)
 
 
 @dataclass(frozen=True, slots=True)

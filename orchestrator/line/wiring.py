@@ -70,13 +70,16 @@ def real(here: State, catalog: Catalog, lab: Lab, confirm: Callable[[Proposal], 
         *,
         check: bool,
     ) -> Applied:
+        secrets = state.secrets()
+        if not check:
+            state.keep_intended(applying.intended(rendered, lock, host.name, secrets))
         return applying.apply(
             host,
             rendered,
             lock,
             host.name,
             store.root,
-            state.secrets(),
+            secrets,
             state.work,
             progress,
             check=check,
@@ -139,8 +142,7 @@ def _tunnel(host: Host, port: int) -> Iterator[int]:
         probe.bind(("127.0.0.1", 0))
         here = int(probe.getsockname()[1])
     options = ["-o", "BatchMode=yes", "-o", "ExitOnForwardFailure=yes", "-o", "ConnectTimeout=10"]
-    options += ["-i", host.private_key] if host.private_key else []
-    options += ["-o", f"UserKnownHostsFile={host.known_hosts}"] if host.known_hosts else []
+    options += [f"-o{name}={value}" for name, value in host.ssh_files().items()]
     forward = f"127.0.0.1:{here}:127.0.0.1:{port}"
     command = ["ssh", "-N", "-L", forward, *options, "-p", str(host.port), f"{host.user}@{host.address}"]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as tunnel:

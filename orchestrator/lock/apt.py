@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.errors import LockError
 from orchestrator.lock import apt_parse, apt_reach
+from orchestrator.lock.children import ends_with_us
 from orchestrator.lock.wanted import DEB_ARCHITECTURES
 from orchestrator.lockfile import Artefact, PackageChange
 from orchestrator.nouns import digest_of
@@ -65,7 +66,7 @@ class AptRoot:
 
     def _run(self, command: str, *arguments: str, cwd: Path | None = None) -> str:
         done = subprocess.run(
-            [command, "-q", *arguments],
+            [*ends_with_us(), command, "-q", *arguments],
             env=self.environment,
             cwd=cwd or self.folder,
             stdin=subprocess.DEVNULL,

@@ -64,16 +64,16 @@ def chosen(files: Iterable[Listed], globs: Sequence[str]) -> tuple[Listed, ...]:
 
 def list_files(repository: str, revision: str = "main") -> tuple[str, tuple[Listed, ...]]:
     """Give a repository's revision (40 digits) and all its files at it. Raises HubSilent."""
-    api = _api()
+    asked = api()
     try:
-        commit = api.model_info(repository, revision=revision, timeout=PATIENCE_S).sha
+        commit = asked.model_info(repository, revision=revision, timeout=PATIENCE_S).sha
         if not commit:
             raise HubSilent(f"the hub names no revision of {repository}")  # noqa: TRY301 - the same outcome
         tree = [
-            one for one in api.list_repo_tree(repository, revision=commit, recursive=True) if hasattr(one, "blob_id")
+            one for one in asked.list_repo_tree(repository, revision=commit, recursive=True) if hasattr(one, "blob_id")
         ]
     except Exception as error:
-        raise HubSilent(_why(error, repository)) from error
+        raise HubSilent(why(error, repository)) from error
     return commit, tuple(_listed(one) for one in tree)
 
 
@@ -81,12 +81,14 @@ def _listed(one: Any) -> Listed:
     return Listed(one.path, int(one.size), one.lfs.sha256 if one.lfs else None, one.blob_id)
 
 
-def resolve_repository(name: str, repository: str, members: Sequence[str], store: Store) -> tuple[Artefact, ...]:
+def resolve_repository(
+    name: str, repository: str, members: Sequence[str], store: Store, revision: str | None = None
+) -> tuple[Artefact, ...]:
     """Give the files of an llm at today's revision, each by its sha256. Raises HubSilent.
 
     A small file that the hub lists without one (git keeps it, not LFS) is read into the store to know it.
     """
-    commit, files = list_files(repository)
+    commit, files = list_files(repository, revision or "main")
     found = chosen(files, patterns(members))
     for member in members:
         if not chosen(found, (member,)):
@@ -122,9 +124,9 @@ def _read_small(repository: str, commit: str, one: Listed, store: Store) -> str:
 def _reached(repository: str) -> None:
     """Raise HubSilent at once where the hub is out of reach: a download would try again for half a minute."""
     try:
-        _api().model_info(repository, revision="main", timeout=PATIENCE_S)
+        api().model_info(repository, revision="main", timeout=PATIENCE_S)
     except Exception as error:
-        raise HubSilent(_why(error, repository)) from error
+        raise HubSilent(why(error, repository)) from error
 
 
 def fetch_files(files: Iterable[Artefact], store: Store) -> None:
@@ -158,7 +160,8 @@ def parted(source: str) -> tuple[str, str, str]:
     return repository, commit, path
 
 
-def _api() -> HfApi:
+def api() -> HfApi:
+    """Give the library's client for the hub, or for the mirror that ``HF_ENDPOINT`` names."""
     from huggingface_hub import HfApi  # noqa: PLC0415 - a second that only a question to the hub should cost
 
     return HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, library_name="agentrig")
@@ -169,12 +172,12 @@ def _download(repository: str, commit: str, path: str, folder: Path) -> Path:
 
     disable_progress_bars()
     try:
-        return Path(_api().hf_hub_download(repository, path, revision=commit, local_dir=folder))
+        return Path(api().hf_hub_download(repository, path, revision=commit, local_dir=folder))
     except Exception as error:
-        raise HubSilent(_why(error, repository)) from error
+        raise HubSilent(why(error, repository)) from error
 
 
-def _why(error: Exception, repository: str) -> str:
+def why(error: Exception, repository: str) -> str:
     """Give the reason of a failed question in a sentence; an error that is not the hub's is raised as it is."""
     from huggingface_hub import errors  # noqa: PLC0415
 

@@ -16,7 +16,7 @@ from orchestrator.lockfile import HostLock, Lock
 from orchestrator.progress import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from orchestrator.catalog.rows import Catalog, RuntimeRow
     from orchestrator.lock.store import Store
@@ -173,12 +173,22 @@ class _Job:
             return
         total = sum(one.bytes or 0 for one in missing)
         self._tell(f"fetching {what}: {len(missing)} files", 0, total or None)
-        fetch(missing)
+        try:
+            fetch(missing)
+        except LockError as error:
+            raise type(error)(_lacking(missing, error.what), where=error.where, do=error.do) from error
         done = sum(self.store.path(str(one.digest)).stat().st_size for one in missing)
         self.progress(Event("lock", f"fetched {what}", self.name, done, done, "ok"))
 
     def _tell(self, text: str, done: int | None = None, total: int | None = None) -> None:
         self.progress(Event("lock", text, self.name, done, total))
+
+
+def _lacking(artefacts: Sequence[Artefact], said: str) -> str:
+    """Say what of a lock the store lacks, and why it could not be fetched."""
+    first = f"{artefacts[0].name} {artefacts[0].version}"
+    more = f" and {len(artefacts) - 1} more" if len(artefacts) > 1 else ""
+    return said if first in said else f"the store lacks {first}{more}, and it could not be fetched: {said}"
 
 
 def absent(artefacts: Iterable[Artefact], store: Store) -> list[Artefact]:

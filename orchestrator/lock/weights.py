@@ -36,7 +36,7 @@ def source_of(weights: Weights) -> str:
     """Give what the lock calls the request for some weights: equal while the catalog asks for the same. Pure."""
     if _alone_in_a_wheel(weights.files):
         return _member_source(weights.files[0])
-    repositories = sorted({one.repository or one.package or "" for one in weights.files})
+    repositories = sorted({_place(one) for one in weights.files})
     members = sorted(one.member for one in weights.files)
     return f"llm:{weights.llm} {weights.quant} of {' '.join(repositories)}: {' '.join(members)}"
 
@@ -78,7 +78,7 @@ def one_group(llm: str, files: Sequence[WeightFile], target: Target, store: Stor
         return tuple(_of_wheel(llm, one, target, store) for one in files)
     if first.repository is None:
         raise LockError(f"the catalog names no repository for {llm}", where="catalog/llms")
-    return hub.resolve_repository(llm, first.repository, [one.member for one in files], store)
+    return hub.resolve_repository(llm, first.repository, [one.member for one in files], store, first.revision)
 
 
 def fetch_weights(files: Sequence[Artefact], target: Target, store: Store) -> None:
@@ -96,8 +96,12 @@ def _alone_in_a_wheel(files: Sequence[WeightFile]) -> bool:
 
 
 def _grouped(weights: Weights) -> tuple[tuple[WeightFile, ...], ...]:
-    places = dict.fromkeys((one.origin, one.repository) for one in weights.files)
-    return tuple(tuple(one for one in weights.files if (one.origin, one.repository) == place) for place in places)
+    places = dict.fromkeys((one.origin, _place(one)) for one in weights.files)
+    return tuple(tuple(one for one in weights.files if (one.origin, _place(one)) == place) for place in places)
+
+
+def _place(one: WeightFile) -> str:
+    return f"{one.repository or one.package or ''}{'@' + one.revision if one.revision else ''}"
 
 
 def _member_source(one: WeightFile) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from orchestrator.errors import LockError
+from orchestrator.lock.children import ends_with_us
 from orchestrator.lockfile import Artefact
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ def _pip(arguments: Sequence[str], target: Target, what: str) -> None:
     environment = {**os.environ, "PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0"}
     try:
         done = subprocess.run(
-            [*command, verb, *_QUIET, *rest],
+            [*ends_with_us(), *command, verb, *_QUIET, *rest],
             env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,

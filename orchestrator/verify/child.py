@@ -6,12 +6,14 @@ were run, whatever they found.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -25,12 +27,15 @@ if TYPE_CHECKING:
 _SPECS = Path(__file__).parent / "specs"
 #: A control socket's path may have 104 bytes, and TMPDIR may be longer than that.
 _SHORT_FOLDER = "/tmp"  # noqa: S108 - mkdtemp makes the folder below it, for us alone
+#: prctl(2): the child gets this signal when its parent is gone.
+_PR_SET_PDEATHSIG = 1
 #: Seconds that the shared connection outlives a killed child.
 _PERSIST_SECONDS = 10
 
 
 def main() -> int:
     """Run the specs against the host on standard input."""
+    _end_with_parent()
     question = json.load(sys.stdin)
     host = Host.model_validate(question["host"])
     manifest = Manifest.model_validate(question["manifest"])
@@ -41,6 +46,13 @@ def main() -> int:
     ):
         _run(manifest, Path(folder), where, SpecReports(answers))
     return 0
+
+
+def _end_with_parent() -> None:
+    """Have this process interrupted when its parent is gone, so that it closes its connection and ends."""
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 @contextmanager
@@ -82,10 +94,7 @@ def ssh_config(host: Host, control_path: Path) -> str:
         "ControlMaster": "auto",
         "ControlPath": str(control_path),
     }
-    if host.private_key:
-        settings |= {"IdentityFile": f'"{host.private_key}"', "IdentitiesOnly": "yes"}
-    if host.known_hosts:
-        settings |= {"UserKnownHostsFile": f'"{host.known_hosts}"', "StrictHostKeyChecking": "yes"}
+    settings |= host.ssh_files()
     own = "" if host.lab else "Host *\n  Include ~/.ssh/config\n  Include /etc/ssh/ssh_config\n"
     return f"Host {host.address}\n" + "".join(f"  {key} {value}\n" for key, value in settings.items()) + own
 

@@ -19,6 +19,7 @@ DOORS = {
     "pyinfra": ("detect.remote",),
     "gevent": ("detect.remote",),
     "ansible_runner": ("apply",),
+    "cryptography": ("apply",),
     "requests": ("verify", "lock"),
     "huggingface_hub": ("lock",),
     "jinja2": ("render",),

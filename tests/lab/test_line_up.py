@@ -87,11 +87,11 @@ def test_again_changes_nothing(rig: Rig, first: dict[str, Any]) -> None:
 
 
 def test_status_and_verify_agree(rig: Rig, first: dict[str, Any]) -> None:
-    (status,) = rig.document("status", "--lab", "--check")["hosts"]
+    (status,) = rig.document("status", "--lab", "--limit", HOST, "--check")["hosts"]
     assert status["serving"] is True
     assert status["drift"] == []
     assert status["deployment_id"] == first["deployment_id"]
-    checks = rig.document("verify", "--lab", "--only", "endpoint")["checks"]
+    checks = rig.document("verify", "--lab", "--limit", HOST, "--only", "endpoint")["checks"]
     assert {check["area"] for check in checks} == {"endpoint"}
 
 
@@ -113,20 +113,20 @@ def test_a_change_by_hand_is_named_and_mended(
     rig.read(HOST, damage)
     if kind == "listener":
         rig.read(HOST, "for i in $(seq 50); do grep -q ':1FA3 ' /proc/net/tcp && break; sleep 0.1; done")
-    (status,) = rig.document("status", "--lab", "--check", code=4)["hosts"]
+    (status,) = rig.document("status", "--lab", "--limit", HOST, "--check", code=4)["hosts"]
     assert [drift for drift in status["drift"] if drift["kind"] == kind and name in drift["name"]], status["drift"]
     if kind == "listener":
         rig.read(HOST, "systemctl stop stranger")
     (mended,) = rig.document(*UP)["hosts"]
     assert mended["error"] is None
-    assert rig.document("status", "--lab", "--check")["hosts"][0]["drift"] == []
+    assert rig.document("status", "--lab", "--limit", HOST, "--check")["hosts"][0]["drift"] == []
 
 
 def test_a_rig_that_does_not_answer_is_not_accepted(rig: Rig, first: dict[str, Any]) -> None:
     """The control of acceptance: the gateway is stopped, and verify turns red."""
     del first
     rig.read(HOST, "systemctl stop agentrig-gateway")
-    document = rig.document("verify", "--lab", code=5)
+    document = rig.document("verify", "--lab", "--limit", HOST, code=5)
     failed = [check["name"] for check in document["checks"] if check["result"] == "failed"]
     assert len(failed) > 3
     assert document["error"]["kind"] == "not_accepted"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import tarfile
 import tempfile
 from pathlib import Path, PurePosixPath
 
+from ansible import constants
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
@@ -27,6 +29,10 @@ class ActionModule(ActionBase):
         for digest, blob in blobs.items():
             if not blob.is_file():
                 raise AnsibleActionFail(f"the store has lost sha256:{digest}; deploy lock fetches it again")
+            if _sha256(blob) != digest:
+                if not self._task.check_mode:
+                    blob.unlink()
+                raise AnsibleActionFail(f"{blob} was damaged and has been removed; run it again: it is fetched anew")
         sizes = {digest: blob.stat().st_size for digest, blob in blobs.items()}
         result |= {"changed": bool(digests), "changes": [f"carry {len(digests)} parts, {sum(sizes.values())} bytes"]}
         if self._task.check_mode:
@@ -45,7 +51,7 @@ class ActionModule(ActionBase):
         self._command(f"mv {beside} {staged}")
 
     def _put_archive(self, blobs, staging):
-        with tempfile.NamedTemporaryFile(suffix=".tar") as file:
+        with tempfile.NamedTemporaryFile(suffix=".tar", dir=constants.DEFAULT_LOCAL_TMP) as file:
             with tarfile.open(fileobj=file, mode="w") as archive:
                 for digest, blob in blobs.items():
                     archive.add(blob, arcname=digest, filter=_plain)
@@ -58,6 +64,11 @@ class ActionModule(ActionBase):
         done = self._low_level_execute_command(line, sudoable=False)
         if done["rc"]:
             raise AnsibleActionFail(f"{line.split()[0]} on the host: {done['stderr'].strip() or done['rc']}")
+
+
+def _sha256(path):
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _plain(member):
