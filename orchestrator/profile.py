@@ -69,6 +69,8 @@ class Profile(Noun):
     agents: tuple[Agent, ...] = ()
     #: Set on profiles that show the plumbing with an llm below the floor for agents.
     demonstration: bool = False
+    #: Asks for a small llm that completes beside the main one, where it fits.
+    autocomplete: bool = False
     llm: LlmWish = LlmWish()
     runtime: RuntimeWish = RuntimeWish()
     gateway: Gateway = Gateway()

@@ -105,6 +105,12 @@ class HostState:
         write(self.folder / "manifests" / f"{manifest.release}.json", manifest.to_json())
         write(self.folder / "manifest.json", manifest.to_json())
 
+    def keep_intended(self, manifest: Manifest) -> None:
+        """Keep the manifest of what is about to be put on the host, so that ``down`` knows of it whatever happens."""
+        path = self.folder / "manifests" / f"{manifest.release}.json"
+        if not path.exists():
+            write(path, manifest.to_json())
+
     def keep_asked(self, rendered: Rendered) -> None:
         """Keep the rendering of what was asked for where a rehearsal is applied, placeholders in place."""
         shutil.rmtree(self.folder / "asked", ignore_errors=True)

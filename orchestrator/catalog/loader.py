@@ -25,8 +25,8 @@ Row = TypeVar("Row", bound=Noun)
 _YAML: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def load(extra_profiles: Path | None = None) -> Catalog:
-    """Give the catalog, with the profiles of an inventory's folder before its own.
+def load(extra_profiles: Path | None = None, extra_llms: Path | None = None) -> Catalog:
+    """Give the catalog, with the profiles and llms of an inventory's folders before its own.
 
     Raises CatalogError for a row or key that is unknown, ProfileError for a profile that cannot be.
     """
@@ -35,7 +35,7 @@ def load(extra_profiles: Path | None = None) -> Catalog:
         gpus=_table(root / "gpus.yml", GpuRow),
         quants=_table(root / "quants.yml", QuantRow),
         runtimes=_table(root / "runtimes.yml", RuntimeRow),
-        llms=_folder(root / "llms", LlmRow),
+        llms=_folder(root / "llms", LlmRow) | (_folder(extra_llms, LlmRow) if extra_llms else {}),
         shapes=_table(root / "shapes.yml", ShapeRow),
         profiles=_profiles(root / "profiles", extra_profiles),
     )

@@ -92,6 +92,8 @@ class WeightFile(Noun):
     package: str | None = None
     version: str | None = None
     repository: str | None = None
+    #: A branch, tag or commit of the repository; its default branch where it is left out.
+    revision: str | None = None
     member: str
     #: Known beforehand for a file that a wheel carries; the lock refuses other bytes.
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")

@@ -49,8 +49,15 @@ def show_json(document: dict[str, Any]) -> None:
 
 
 def catalog_for(inventory: Path | None) -> Catalog:
-    """Load the catalog with the profiles that lie beside the inventory, or in the current folder."""
+    """Load the catalog with the profiles and llms that lie beside the inventory, or in the current folder."""
     from orchestrator.catalog.loader import load
 
-    beside = Path.cwd() if inventory is None else inventory if inventory.is_dir() else inventory.parent
-    return load(beside / "profiles" if (beside / "profiles").is_dir() else None)
+    beside = folder_beside(inventory)
+    return load(*(folder if (folder := beside / name).is_dir() else None for name in ("profiles", "llms")))
+
+
+def folder_beside(inventory: Path | None) -> Path:
+    """Give the folder of an owner's own profiles and llms: the inventory's, or the current one."""
+    if inventory is None:
+        return Path.cwd()
+    return inventory if inventory.is_dir() else inventory.parent

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 @click.option("--runtime", metavar="R", help="Fix the runtime.")
 @click.option("--context", type=click.IntRange(1), metavar="TOKENS", help="Fix the window.")
 @click.option("--users", type=click.IntRange(1), metavar="N", help="How many people use it at once.")
+@click.option("--autocomplete", is_flag=True, help="Also place a 14B or smaller beside it, where it fits.")
+@click.option("--what-if", "others", multiple=True, metavar="GPUS", help='Other cards beside these: "2x RTX 3090".')
 @click.option("--explain", is_flag=True, help="A page one would send to a colleague.")
 @verb
 def command(
@@ -32,21 +34,29 @@ def command(
     runtime: str | None,
     context: int | None,
     users: int | None,
+    autocomplete: bool,
+    others: tuple[str, ...],
     explain: bool,
     as_json: bool,
     verbose: bool,
 ) -> int:
     """Decide what a machine should run, and say why not the others."""
     del verbose
-    from orchestrator.line.planning import Pretended, Wishes, explained, plan_for
+    from orchestrator.line.planning import Pretended, Wishes, explained, plan_for, side_by_side, suppose
 
     catalog = catalog_for(None)
-    wishes = Wishes(llm=llm, quant=quant, runtime=runtime, context=context, users=users)
-    plans = plan_for(profiles, Pretended(gpus, ram_mib, snapshot), wishes, catalog)
+    wishes = Wishes(llm, quant, runtime, context, users, autocomplete)
+    machine = Pretended(gpus, ram_mib, snapshot)
+    plans = plan_for(profiles, machine, wishes, catalog)
+    supposed = [suppose(planned, others, machine, wishes, catalog) for planned in plans] if others else []
     if as_json:
         documents = [planned.document() for planned in plans]
+        for document, found in zip(documents, supposed, strict=False):
+            document["what_if"] = [one.document() for one in found]
         show_json(documents[0] | ({"plans": documents} if len(documents) > 1 else {}))
         return 0
-    for planned in plans:
+    for place, planned in enumerate(plans):
         click.echo(explained(planned, catalog) if explain else "\n".join(planned.lines()))
+        if others:
+            click.echo("\n" + side_by_side(planned, supposed[place]), nl=False)
     return 0

@@ -32,6 +32,7 @@ VERBS = {
     "status": "Tell what runs, and whether it is still what was put there.",
     "down": "Take away what was put on a host.",
     "lab": "Throwaway hosts on this machine.",
+    "catalog": "The rows that decisions rest on.",
 }
 
 

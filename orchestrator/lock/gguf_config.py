@@ -113,7 +113,7 @@ def _of_tensors(header: Header, config: dict[str, Any]) -> None:
     config["tie_word_embeddings"] = "output.weight" not in tensors
     layers = {int(found.group(1)) for name in tensors if (found := re.match(r"blk\.(\d+)\.", name))}
     said = config.get("num_hidden_layers", 0)
-    if layers != set(range(said)):
+    if len(layers) != said or max(layers, default=-1) != said - 1:
         raise Lying(f"it says {said} layers and carries {len(layers)}")
     hidden = config.get("hidden_size")
     if embedding[0] != hidden:

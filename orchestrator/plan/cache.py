@@ -82,7 +82,10 @@ class Growth:
 
     def bytes_at(self, context: int) -> float:
         """Give the bytes for a window of ``context`` tokens."""
-        return self.start + sum(each * min(context, most) for each, most in self.steps)
+        found = self.start
+        for each, most in self.steps:
+            found += each * min(context, most)
+        return found
 
 
 def growth(shape: Shape, store: Store) -> Growth:

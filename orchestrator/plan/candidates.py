@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.deployment import Rejection
+from orchestrator.deployment import AgenticClass, Rejection
 from orchestrator.plan.configuration import shape_of
 from orchestrator.plan.hardware import parse_capability
 from orchestrator.plan.layout import laid_out
-from orchestrator.plan.memory import POOLED, Choice, largest_window, shares
+from orchestrator.plan.memory import POOLED, Choice, largest_window, margin
 from orchestrator.plan.shape import Shape, Unknown
 
 if TYPE_CHECKING:
@@ -25,6 +25,10 @@ CLASSES = ("demonstration", "completion", "marginal", "floor", "strong", "near-f
 WANTED_WINDOW = 65536
 LEAST_WINDOW = 16384
 LEAST_SHOWN = 2048
+#: Below this many tokens a window is called short: a loop of 30 steps makes 25 to 50 thousand, so what it began with
+#: is lost, and an llm above the floor is no better there than one at it.
+SHORT_WINDOW = 32768
+CLASS_WHEN_SHORT: AgenticClass = "floor"
 #: A window is promised in whole steps of so many tokens.
 STEP = 256
 #: Tokens a second at best below which nobody waits for an agent.
@@ -35,8 +39,10 @@ ENOUGH_BITS = 6.5
 NATIVE_FP8 = (8, 9)
 #: SGLang's kernels are not built for this capability.
 NOT_FOR_SGLANG = (8, 6)
-#: Ledgers kept for one shape before they are forgotten.
-MOST_KEPT = 4096
+#: Ledgers kept for one shape before they are forgotten; more would only burden the collector.
+MOST_KEPT = 64
+#: Shapes kept before they are forgotten.
+MOST_SHAPES = 4096
 PLAIN_CACHE = ("f16", "bfloat16", "float16", "fp16", "auto")
 
 
@@ -57,13 +63,21 @@ class Candidate:
         """Tell whether the cache is kept in 16 bits."""
         return self.choice.store.key in PLAIN_CACHE
 
+    @property
+    def counted_class(self) -> AgenticClass:
+        """Give the class it can play: its own, or less in a window that loses the beginning of a task."""
+        own = self.llm.agentic_class
+        if self.window >= SHORT_WINDOW or CLASSES.index(own) <= CLASSES.index(CLASS_WHEN_SHORT):
+            return own
+        return CLASS_WHEN_SHORT
+
     @cached_property
     def base(self) -> tuple[float, ...]:
         """Give what counts before all: a usable speed, the least window, class, the wanted window, runtime, cache."""
         return (
             self.speed >= LEAST_SPEED,
             self.window >= LEAST_WINDOW,
-            CLASSES.index(self.llm.agentic_class),
+            CLASSES.index(self.counted_class),
             min(self.window, WANTED_WINDOW),
             -self.rank,
             self.plain,
@@ -128,7 +142,10 @@ def _of_llm(row: LlmRow, setting: Setting) -> tuple[list[Candidate], list[Reject
 
 
 def _try(row: LlmRow, quant: LlmQuant, kind: QuantRow, runtime: RuntimeName, setting: Setting) -> Candidate | Rejection:
-    reason = _cannot_run(kind, runtime, setting)
+    barred = setting.barred
+    if (kind.name, runtime) not in barred:
+        barred[kind.name, runtime] = cannot_run(kind, runtime, setting)
+    reason = barred[kind.name, runtime]
     if reason:
         return _rejection(row, quant, runtime, reason)
     wishes = setting.wishes
@@ -177,13 +194,13 @@ def _too_short(best: Candidate, limit: int, asked: int | None) -> str | None:
     least = min(asked or shown, limit)
     if best.window >= least:
         return None
-    missing = max(-share.left_mib for share in shares(best.choice, least)) / 1024
+    missing = -margin(best.choice)(least) / 1024
     where = "a card" if len(best.choice.capacity_mib) > 1 else "of memory"
     rest = f"; {best.window} tokens would fit" if best.window else ""
     return f"a window of {least} tokens lacks {max(missing, 0.1):.1f} GiB {where}{rest}"
 
 
-def _cannot_run(kind: QuantRow, runtime: RuntimeName, setting: Setting) -> str | None:
+def cannot_run(kind: QuantRow, runtime: RuntimeName, setting: Setting) -> str | None:
     """Give why these cards or this runtime cannot, None where they can."""
     row = setting.catalog.runtimes[runtime]
     vendors = {gpu.vendor for gpu in setting.gpus}
@@ -236,27 +253,23 @@ def _choices(
 
 
 def shape_cached(row: LlmRow) -> Shape:
-    """Give a row's shape, worked out once for one configuration."""
-    return _shape(
-        tuple([(key, _frozen(value) if type(value) in (dict, list) else value) for key, value in row.config.items()])
-    )
+    """Give a row's shape, worked out once for one row; raises Unknown."""
+    kept = _SHAPES.get(id(row))
+    if kept is None or kept[0] is not row:
+        if len(_SHAPES) >= MOST_SHAPES:
+            _SHAPES.clear()
+        try:
+            kept = (row, shape_of(row.config))
+        except Unknown as unknown:
+            kept = (row, unknown)
+        _SHAPES[id(row)] = kept
+    if isinstance(kept[1], Unknown):
+        raise kept[1]
+    return kept[1]
 
 
-@lru_cache(maxsize=512)
-def _shape(items: tuple[tuple[str, Any], ...]) -> Shape:
-    return shape_of({key: _thawed(value) for key, value in items})
-
-
-def _frozen(value: Any) -> Any:
-    if isinstance(value, dict):
-        return ("table", *((key, _frozen(one)) for key, one in value.items()))
-    return ("list", *value) if isinstance(value, list) else value
-
-
-def _thawed(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return {key: _thawed(one) for key, one in value[1:]} if value[0] == "table" else list(value[1:])
-    return value
+#: Shapes worked out, by the identity of their row, which is kept with them.
+_SHAPES: dict[int, tuple[LlmRow, Shape | Unknown]] = {}
 
 
 def _cache_types(runtime: RuntimeName, setting: Setting) -> tuple[str, ...]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.deployment import Deployment, LedgerRow, Parallel
-from orchestrator.errors import NoFit, UsageError
+from orchestrator.errors import NoFit
 from orchestrator.plan.candidates import Candidate, weigh
+from orchestrator.plan.external import endpoint
 from orchestrator.plan.hardware import require_hardware
 from orchestrator.plan.memory import POOLED, Choice, confidence, shares
 from orchestrator.plan.reasons import place, reasons, second
 from orchestrator.plan.setting import Setting
+from orchestrator.plan.sidecar import Sidecar, beside, reason, rows
 from orchestrator.plan.wishes import Asked, wishes_of
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ def plan(  # noqa: PLR0913 - each wish is a flag of its own
     runtime: str | None = None,
     context: int | None = None,
     users: int | None = None,
+    autocomplete: bool = False,
 ) -> Deployment:
     """Decide what the host should run.
 
@@ -42,13 +45,9 @@ def plan(  # noqa: PLR0913 - each wish is a flag of its own
     wish names what does not exist.
     """
     require_hardware(snapshot, profile, catalog)
-    wishes = wishes_of(profile, catalog, Asked(llm, quant, runtime, context, users))
+    wishes = wishes_of(profile, catalog, Asked(llm, quant, runtime, context, users, autocomplete))
     if wishes.runtime == "external":
-        raise UsageError(
-            "an endpoint that already runs is not planned: its owner decides what it serves",
-            where=profile.name,
-            do="name a runtime that this host should run, or leave it out",
-        )
+        return endpoint(snapshot, profile, catalog, wishes)
     setting = Setting(snapshot, profile, catalog, wishes)
     found, rejections = weigh(setting)
     if not found:
@@ -86,7 +85,16 @@ def _why_none(rejections: list[Rejection], setting: Setting) -> str:
 
 
 def _deployment(best: Candidate, setting: Setting, rejections: tuple[Rejection, ...]) -> Deployment:
-    choice, profile, gpus = best.choice, setting.profile, setting.gpus
+    profile, gpus = setting.profile, setting.gpus
+    placed = beside(best, setting) if setting.wishes.autocomplete else None
+    best = placed.main if isinstance(placed, Sidecar) else best
+    choice = best.choice
+    table = ledger(choice, best.window, [gpu.bus_id for gpu in gpus] or ["cpu"])
+    said = list(reasons(best, setting))
+    if isinstance(placed, Sidecar):
+        table, said = rows(placed, table), [*said, reason(placed, setting)]
+    elif placed:
+        said.append(placed)
     pooled, users = choice.runtime in POOLED, setting.wishes.users
     fields = {
         "host": setting.snapshot.name,
@@ -96,6 +104,7 @@ def _deployment(best: Candidate, setting: Setting, rejections: tuple[Rejection, 
         "quant": best.quant.quant,
         "runtime": choice.runtime,
         "gpus": tuple(gpu.bus_id for gpu in gpus),
+        "gpu_indices": _indices(setting),
         "parallel": Parallel(tensor=choice.run.tensor, pipeline=choice.pipeline),
         "context_tokens": best.window,
         "kv_dtype": choice.store.key,
@@ -108,12 +117,20 @@ def _deployment(best: Candidate, setting: Setting, rejections: tuple[Rejection, 
         "runtime_port": profile.runtime.port,
         "gateway_port": profile.gateway.port,
         "gateway_address": profile.gateway.address,
-        "ledger": ledger(choice, best.window, [gpu.bus_id for gpu in gpus] or ["cpu"]),
+        "sidecar": placed.llm.name if isinstance(placed, Sidecar) else None,
+        "ledger": table,
         "confidence": confidence(choice),
-        "reasons": tuple(reasons(best, setting)),
+        "reasons": tuple(said),
         "rejections": rejections,
     }
     return Deployment.model_validate(fields)
+
+
+def _indices(setting: Setting) -> tuple[int, ...]:
+    """Give the place of each card among all of its vendor, where not all of those are used."""
+    gpus = setting.gpus
+    all_of_it = sorted(gpu.bus_id for gpu in setting.snapshot.gpus if gpus and gpu.vendor == gpus[0].vendor)
+    return tuple(all_of_it.index(gpu.bus_id) for gpu in gpus) if len(all_of_it) > len(gpus) else ()
 
 
 def ledger(choice: Choice, window: int, names: list[str]) -> tuple[LedgerRow, ...]:

@@ -22,7 +22,7 @@ class Run:
     requests: int
     tensor: int = 1
     element: float = 2.0
-    era: Era = "late"
+    era: Era = "lean"
     #: The cards reach each other's memory over NVLink.
     fabric: bool = False
     #: Experts are computed from their packed form, without a workspace of their own.
@@ -60,7 +60,6 @@ def sampler_mib(shape: Shape, run: Run) -> float:
         "early": known.SAMPLER_BYTES_SORTED,
         "sorted": known.SAMPLER_BYTES_SORTED,
         "lean": known.SAMPLER_BYTES,
-        "late": known.SAMPLER_BYTES_LATE,
     }[run.era].value
     logits = run.requests * shape.vocab * (each + run.element)
     rows = run.batch + known.SAMPLER_HIDDEN_COPIES.value * run.requests

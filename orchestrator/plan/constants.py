@@ -37,13 +37,6 @@ SAMPLER_BYTES = Constant(
     "profiled peaks of vLLM 0.17 to 0.19 on vocabularies of 32000 to 262208, in 16 and 32 bits",
     2,
 )
-SAMPLER_BYTES_LATE = Constant(
-    9.0,
-    "bytes a logit",
-    "as before with one copy fewer",
-    "the profiled peak of a vLLM nightly of October 2026",
-    1,
-)
 #: Rows of hidden width that are alive when the sampler is at its peak: the batch, and two copies for the requests.
 SAMPLER_HIDDEN_COPIES = Constant(
     2.0,

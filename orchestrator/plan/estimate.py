@@ -26,10 +26,11 @@ from orchestrator.plan.memory import (
 )
 from orchestrator.plan.shape import Unknown
 from orchestrator.plan.version import era
-from orchestrator.plan.weights import card_mib, embedding_bits, gguf_bytes, storage_of
+from orchestrator.plan.weights import SILENT, card_mib, embedding_bits, gguf_bytes, storage_of
 
 if TYPE_CHECKING:
     from orchestrator.plan.shape import Shape
+    from orchestrator.plan.weights import Storage
 
 #: The largest window and the most sequences that anyone may ask about.
 MOST_TOKENS = 100_000_000
@@ -212,17 +213,28 @@ def _from_files(request: EstimateRequest, shape: Shape) -> float:
 
 
 def _by_tensor(request: EstimateRequest, shape: Shape) -> float:
-    gguf = request.runtime in LLAMA_CPP
-    storage = storage_of(request.quant or "", gguf=gguf)
-    if storage is None and not gguf:
-        storage = storage_of(request.model.rsplit("/", 1)[-1]) if request.quant is None else None
-        storage = storage or storage_of(shape.stored_as or "none")
-    if storage is None:
-        raise Unknown(f"how {request.model} is quantised is not known; give --quant or --weight-bytes")
+    storage = _storage(request, shape)
     if storage.scheme == "gguf":
         whole, embedding = gguf_bytes(shape, storage.mixture, draft_head=request.draft_head)
         return (whole - (0 if shape.tied else embedding)) / MIB
     return card_mib(shape, storage, request.tensor if request.runtime in POOLED else 1, request.pipeline)
+
+
+def _storage(request: EstimateRequest, shape: Shape) -> Storage:
+    """Give how the weights are stored: as the request says, else the llm's name, else its configuration."""
+    gguf, said = request.runtime in LLAMA_CPP, (request.quant or "").strip()
+    silent = said.casefold() in SILENT
+    found = None if silent else storage_of(said, gguf=gguf)
+    if found is None and not gguf:
+        found = storage_of(request.model.rsplit("/", 1)[-1])
+        if found is None and silent:
+            found = storage_of(shape.stored_as or "none")
+    if found is None:
+        how = f"the quantisation {said} is not understood" if said else f"how {request.model} is quantised is not known"
+        raise Unknown(f"{how}; give --quant or --weight-bytes")
+    if found.scheme == "exl" and request.runtime != "exllama":
+        raise Unknown(f"{request.runtime} does not read {said or request.model}; change --quant")
+    return found
 
 
 def _choice(request: EstimateRequest, shape: Shape, store: Store, weights: float | None) -> Choice:

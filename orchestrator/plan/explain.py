@@ -60,7 +60,8 @@ def _lines(deployment: Deployment, catalog: Catalog) -> Iterator[str]:
     yield ""
     yield f"Memory ({deployment.confidence.replace('_', ' ')}); w weights, k cache, c compute, r left alone, . free"
     for row in deployment.ledger:
-        yield f"  {row.gpu:16} {bar(row)} {row.capacity_mib / 1024:.1f} GiB"
+        whose = f" ({deployment.sidecar})" if row.part == "sidecar" else ""
+        yield f"  {row.gpu:16} {bar(row)} {row.capacity_mib / 1024:.1f} GiB{whose}"
         yield (
             f"  {'':16} weights {row.weights_mib / 1024:.1f}, cache {row.kv_mib / 1024:.1f}, "
             f"compute {row.compute_mib / 1024:.1f}, left alone {row.reserve_mib / 1024:.1f} GiB"

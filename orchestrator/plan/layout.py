@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.plan.cache import LLAMA_CPP, Store, state_bytes
 from orchestrator.plan.compute import Run
-from orchestrator.plan.memory import LARGE_MIB, MIB, POOLED, Choice, never_less
+from orchestrator.plan.memory import LARGE_MIB, MIB, POOLED, Choice, never_less, split
 from orchestrator.plan.weights import embedding_bits
 
 if TYPE_CHECKING:
@@ -58,14 +57,15 @@ def _choice(  # noqa: PLR0913, PLR0917
     batch = (BATCH_LARGE if large else BATCH) if pooled else UBATCH
     store = Store(runtime, kv_dtype, kv_dtype, tensor if pooled else 1, batch)
     states = state_bytes(shape, store, sequences) / MIB / count
-    even = Choice(
+    kept = tuple([one + states for one in reserve_mib]) if states else reserve_mib
+    dealt = (1 / count,) * count if pooled else split(capacity_mib, kept)
+    return Choice(
         shape=shape,
         runtime=runtime,
-        weights_mib=(whole_mib / count,) * count,
+        weights_mib=tuple([whole_mib * part for part in dealt]),
         capacity_mib=capacity_mib,
-        reserve_mib=tuple(one + states for one in reserve_mib),
+        reserve_mib=kept,
         store=store,
         run=Run(batch, REQUESTS_LARGE if large else REQUESTS, tensor, fabric=large),
         sequences=sequences,
     )
-    return even if pooled else replace(even, weights_mib=tuple(whole_mib * part for part in even.parts))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from orchestrator.plan import constants as known
@@ -11,6 +11,8 @@ from orchestrator.plan.cache import LLAMA_CPP, Growth, Store, growth
 from orchestrator.plan.compute import Run, llama_cpp_mib, vllm_mib
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orchestrator.deployment import Confidence
     from orchestrator.plan.shape import Shape
 
@@ -55,25 +57,23 @@ class Choice:
             return known.SGLANG_COMPUTE_MIB.value
         return known.EXLLAMA_COMPUTE_MIB.value
 
-    @cached_property
+    @property
     def growth(self) -> Growth:
         """Give how the cache grows with the window."""
         return growth(self.shape, self.store)
 
-    @cached_property
+    @property
     def parts(self) -> tuple[float, ...]:
         """Give the part of the cache that each card carries: of whole layers by its memory, else the same of each."""
         if self.runtime in POOLED:
             return (1 / self.pipeline,) * len(self.capacity_mib)
         return split(self.capacity_mib, self.reserve_mib)
 
-    @cached_property
+    @property
     def room_mib(self) -> tuple[float, ...]:
         """Give what each card has for cache and compute."""
-        return tuple(
-            capacity - reserve - weights
-            for capacity, reserve, weights in zip(self.capacity_mib, self.reserve_mib, self.weights_mib, strict=True)
-        )
+        cards = zip(self.capacity_mib, self.reserve_mib, self.weights_mib, strict=True)
+        return tuple([capacity - reserve - weights for capacity, reserve, weights in cards])
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,7 @@ def shares(choice: Choice, context: int) -> tuple[Share, ...]:
     )
 
 
+@lru_cache(maxsize=1024)
 def split(capacity_mib: tuple[float, ...], reserve_mib: tuple[float, ...]) -> tuple[float, ...]:
     """Give the part of whole layers that each card carries: by the memory that it has to give."""
     room = [max(0.0, capacity - reserve) for capacity, reserve in zip(capacity_mib, reserve_mib, strict=True)]
@@ -126,37 +127,58 @@ def pool_mib(choice: Choice) -> tuple[float, ...]:
 
 def fits(choice: Choice, context: int) -> bool:
     """Tell whether windows of ``context`` tokens fit on every card."""
-    return _left(choice, context) >= 0
+    return margin(choice)(context) >= 0
 
 
 def largest_window(choice: Choice, limit: int = LONGEST) -> int:
     """Give the longest window in tokens up to ``limit`` that fits, 0 where none does."""
-    if fits(choice, limit):
+    left = margin(choice)
+    above = left(limit)
+    if above >= 0:
         return limit
-    if not fits(choice, 1):
+    below = left(1)
+    if below < 0:
         return 0
     low, high = 1, limit
     while high - low > 1:
-        middle = _guess(choice, low, high)
-        low, high = (middle, high) if fits(choice, middle) else (low, middle)
+        middle = _guess(low, high, below, above)
+        here = left(middle)
+        if here >= 0:
+            low, below = middle, here
+        else:
+            high, above = middle, here
     return low
 
 
-def _guess(choice: Choice, low: int, high: int) -> int:
+def _guess(low: int, high: int, below: float, above: float) -> int:
     """Give a window between two: where a straight line through both has nothing left, kept off the ends."""
-    if high - low < CLOSE:
+    if high - low < CLOSE or below <= above:
         return (low + high) // 2
-    below, above = _left(choice, low), _left(choice, high)
     step = (high - low) // 64 + 1
-    where = low + int((high - low) * below / (below - above)) if below > above else (low + high) // 2
-    return max(low + step, min(high - step, where))
+    return max(low + step, min(high - step, low + int((high - low) * below / (below - above))))
 
 
-def _left(choice: Choice, context: int) -> float:
-    """Give what the fullest card has left, in MiB; below 0 where it does not fit."""
-    whole = choice.growth.bytes_at(context) * choice.sequences / MIB
-    compute = known.SGLANG_OTHER_MIB.value if choice.runtime == "sglang" else compute_mib(choice, context)
-    return min(room - whole * part for room, part in zip(choice.room_mib, choice.parts, strict=True)) - compute
+def margin(choice: Choice) -> Callable[[int], float]:
+    """Give the function that says, for a window in tokens, what the fullest card has left in MiB: below 0, no fit."""
+    cards = tuple(dict.fromkeys(zip(choice.room_mib, choice.parts, strict=True)))
+    bytes_at, scale = choice.growth.bytes_at, choice.sequences / MIB
+    if choice.runtime in LLAMA_CPP and not (choice.flash and choice.shape.latent is None):
+
+        def growing(context: int) -> float:
+            whole = bytes_at(context) * scale
+            return min(room - whole * part for room, part in cards) - compute_mib(choice, context)
+
+        return growing
+    compute = known.SGLANG_OTHER_MIB.value if choice.runtime == "sglang" else compute_mib(choice, 1)
+    if len(cards) == 1:
+        ((room, part),) = cards
+        return lambda context: room - bytes_at(context) * scale * part - compute
+
+    def left(context: int) -> float:
+        whole = bytes_at(context) * scale
+        return min(room - whole * part for room, part in cards) - compute
+
+    return left
 
 
 def never_less(large: Choice, small: Choice) -> Choice:
@@ -165,7 +187,7 @@ def never_less(large: Choice, small: Choice) -> Choice:
     vLLM profiles more requests on a card of 70 GiB and more, so one just above would hold less than one just below;
     ``small`` is the choice on a card just below, which anyone may ask for by its flags.
     """
-    if _left(large, BEYOND_WINDOWS) >= _left(small, BEYOND_WINDOWS):
+    if margin(large)(BEYOND_WINDOWS) >= margin(small)(BEYOND_WINDOWS):
         return large
     beyond = [own - less for own, less in zip(large.capacity_mib, small.capacity_mib, strict=True)]
     reserve = tuple(one + more for one, more in zip(small.reserve_mib, beyond, strict=True))

@@ -5,17 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.deployment import Rejection
-from orchestrator.plan.candidates import WANTED_WINDOW, Candidate
+from orchestrator.plan.candidates import SHORT_WINDOW, WANTED_WINDOW, Candidate
 from orchestrator.plan.hardware import cards
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from orchestrator.plan.setting import Setting
     from orchestrator.snapshot import HostSnapshot
-
-#: Below this many tokens a window is called short.
-SHORT_WINDOW = 32768
 
 
 def reasons(best: Candidate, setting: Setting) -> Iterator[str]:
@@ -31,6 +28,10 @@ def reasons(best: Candidate, setting: Setting) -> Iterator[str]:
     yield _runtime(best, setting)
     yield f"{best.quant.quant}: {best.quant.weights_bytes / 1e9:.1f} GB of weights ({best.quant.source})"
     yield f"a window of {best.window} tokens with {_article(best)} cache{_window(best, setting)}"
+    if setting.left_out:
+        yield f"{cards(setting.left_out)} is left alone: one runtime drives the cards of one vendor"
+    if not setting.gpus and row.agentic_class != "demonstration":
+        yield "without a card a long prompt takes minutes to read: give agents long timeouts"
     if row.note and wishes.llm is not None:
         yield row.note
 
@@ -87,19 +88,39 @@ def _window(best: Candidate, setting: Setting) -> str:
     return said + each + short
 
 
-def _why_second(one: Candidate, best: Candidate) -> str:
-    ours, theirs = one.base, best.base
-    reasons_in_order = (
-        f"fits, but would give {one.speed:.1f} tokens a second at best, too few for an agent",
-        f"fits, but its window is {one.window} tokens, below the least an agent needs",
-        f"fits, but {best.llm.name} is {best.llm.agentic_class} for agents and this is {one.llm.agentic_class}",
-        f"fits, but its window is {one.window} tokens against {best.window}",
-        f"fits, but {best.choice.runtime} suits these cards better",
-        f"fits, but only with an 8-bit ({one.choice.store.key}) cache",
+def _lower_class(one: Candidate, best: Candidate) -> str:
+    theirs = best.llm.agentic_class
+    return f"fits, but {best.llm.name} is {theirs} for agents and this is {one.llm.agentic_class}{_short(one)}"
+
+
+def _shorter(one: Candidate, best: Candidate) -> str:
+    return f"fits, but its window is {one.window} tokens against {best.window}{_short(one)}"
+
+
+def _short(one: Candidate) -> str:
+    if one.counted_class == one.llm.agentic_class:
+        return ""
+    return (
+        f"; a window under {SHORT_WINDOW} loses the beginning of long tasks, so {one.llm.agentic_class} counts as "
+        f"{one.counted_class}"
     )
-    for mine, other, reason in zip(ours, theirs, reasons_in_order, strict=True):
-        if mine != other:
-            return reason
-    if one.llm.name == best.llm.name:
+
+
+def _why_second(one: Candidate, best: Candidate) -> str:
+    differs = next((place for place, mine in enumerate(one.base) if mine != best.base[place]), None)
+    if differs is None and one.llm.name == best.llm.name:
         return f"fits, but with {one.bits:g} bits a weight against {best.bits:g}"
-    return f"fits, but is slower: about {one.speed:.0f} tokens a second at best against {best.speed:.0f}"
+    if differs is None:
+        return f"fits, but is slower: about {one.speed:.0f} tokens a second at best against {best.speed:.0f}"
+    return _BEHIND[differs](one, best)
+
+
+#: Why a choice is behind, in the order of what counts before all.
+_BEHIND: tuple[Callable[[Candidate, Candidate], str], ...] = (
+    lambda one, _: f"fits, but would give {one.speed:.1f} tokens a second at best, too few for an agent",
+    lambda one, _: f"fits, but its window is {one.window} tokens, below the least an agent needs",
+    _lower_class,
+    _shorter,
+    lambda _, best: f"fits, but {best.choice.runtime} suits these cards better",
+    lambda one, _: f"fits, but only with an 8-bit ({one.choice.store.key}) cache",
+)

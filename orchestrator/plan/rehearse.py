@@ -117,6 +117,14 @@ def _stand_ins(  # noqa: PLR0913, PLR0917
                 why="a throwaway host has no card",
             )
         )
+    if deployment.sidecar:
+        found.append(
+            StandIn(
+                what=f"autocomplete by {deployment.sidecar} beside it",
+                instead="nothing",
+                why="a throwaway host has no card for a second llm",
+            )
+        )
     if window != deployment.context_tokens:
         found.append(
             StandIn(

@@ -41,8 +41,13 @@ class Setting:
 
     @cached_property
     def gpus(self) -> tuple[Gpu, ...]:
-        """Give the cards to place on; none for a demonstration, which needs none."""
-        return () if self.profile.demonstration else self.snapshot.usable_gpus()
+        """Give the cards to place on: those of the vendor with the most memory; none for a demonstration."""
+        return () if self.profile.demonstration else of_one_vendor(self.snapshot.usable_gpus())
+
+    @cached_property
+    def left_out(self) -> tuple[Gpu, ...]:
+        """Give the cards of other vendors: one runtime drives the cards of one."""
+        return tuple(gpu for gpu in self.snapshot.usable_gpus() if self.gpus and gpu not in self.gpus)
 
     @cached_property
     def equal(self) -> bool:
@@ -65,6 +70,11 @@ class Setting:
         """Give capacities and reserves that were worked out, by runtime."""
         return {}
 
+    @cached_property
+    def barred(self) -> dict[tuple[str, str], str | None]:
+        """Give why a quantisation cannot be run here by a runtime, None where it can, as far as it was worked out."""
+        return {}
+
     def room(self, runtime: RuntimeName) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Give capacity and reserve of each card, or of RAM, in MiB, for one runtime."""
         if runtime not in self.rooms:
@@ -85,6 +95,17 @@ class Setting:
         elif vendors == {"nvidia"} and self.equal and (len(self.gpus) > 1 or self.wishes.users > 1):
             found = ("vllm", "llama_cpp")
         return found
+
+
+def of_one_vendor(found: tuple[Gpu, ...]) -> tuple[Gpu, ...]:
+    """Give the cards of the vendor whose cards have the most memory together."""
+    memory: dict[str, int] = {}
+    for gpu in found:
+        memory[gpu.vendor] = memory.get(gpu.vendor, 0) + gpu.vram_mib
+    if len(memory) <= 1:
+        return found
+    most = max(memory, key=lambda vendor: memory[vendor])
+    return tuple(gpu for gpu in found if gpu.vendor == most)
 
 
 def _room(runtime: RuntimeName, setting: Setting) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-#: ``early``: before V1. ``sorted``: V1 to 0.16, the sampler sorts all logits. ``lean``: 0.17 to 0.30. ``late``: since.
-Era = Literal["early", "sorted", "lean", "late"]
+#: ``early``: before V1. ``sorted``: V1 to 0.16, the sampler sorts all logits. ``lean``: since 0.17.
+Era = Literal["early", "sorted", "lean"]
 
 _FIRST_V1 = (0, 8)
 _FIRST_LEAN = (0, 17)
-_FIRST_LATE = (0, 31)
 
 
 def era(version: str | None) -> Era:
@@ -24,7 +23,7 @@ def era(version: str | None) -> Era:
         return "early"
     if dated:
         return _of_date(int(dated.group(1)), int(dated.group(2)))
-    return "late"
+    return "lean"
 
 
 def _of(version: tuple[int, int]) -> Era:
@@ -32,7 +31,7 @@ def _of(version: tuple[int, int]) -> Era:
         return "early"
     if version < _FIRST_LEAN:
         return "sorted"
-    return "lean" if version < _FIRST_LATE else "late"
+    return "lean"
 
 
 def _of_date(year: int, month: int) -> Era:
@@ -40,4 +39,4 @@ def _of_date(year: int, month: int) -> Era:
         return "early"
     if (year, month) < (2026, 3):
         return "sorted"
-    return "lean" if (year, month) < (2026, 9) else "late"
+    return "lean"

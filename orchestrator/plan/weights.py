@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from orchestrator.plan.constants import KEPT_REST_MIB, LARGE_BLOCK_MIB, SEGMENT_MIB
@@ -43,19 +44,25 @@ class Storage:
 #: What a quantisation's name says, first match wins: bits with scales, and which tensors.
 _NAMES: tuple[tuple[str, Storage], ...] = (
     (r"mxfp4", Storage("experts", 4.25)),
-    (r"nvfp4", Storage("matrices", 4.5)),
+    (r"nvfp4|modelopt.?fp4", Storage("matrices", 4.5)),
     (r"w8a8|w8a16|int8|gptq.?int8", Storage("matrices", 8.0)),
     (r"fp8|f8_e4m3", Storage("matrices", 8.0)),
     (r"w4a16|awq|gptq|auto.?round|int4|compressed-tensors.*4", Storage("matrices", 4.15)),
     (r"bnb|bitsandbytes", Storage("matrices", 4.5)),
     (r"float32|fp32", Storage("plain", 32.0, 32.0)),
-    (r"none|bf16|bfloat16|fp16|float16|half", Storage("plain", 16.0)),
+    (r"none|bf16|bfloat16|\bf16|fp16|float16|half|unquantized", Storage("plain", 16.0)),
+    (r"(?<![.\d])8.?bits?\b", Storage("matrices", 8.0)),
+    (r"(?<![.\d])4.?bits?\b", Storage("matrices", 4.5)),
 )
+#: What says nothing of how weights are stored: the files decide.
+SILENT = ("", "auto", "default", "unknown")
 
 _GGUF = re.compile(
     r"\b(?:UD-)?((?:IQ|Q)\d(?:_[A-Z0-9]+)*(?: - (?:Small|Medium|Large))?|F16|BF16|MXFP4(?:[ -]GGUF)?)\b", re.IGNORECASE
 )
-_EXL = re.compile(r"exl\d?[\s-]*([\d.]+)|([\d.]+)\s*bpw", re.IGNORECASE)
+_EXL = re.compile(r"exl[23]?[\s_-]*(\d+(?:\.\d+)?)|(\d+(?:\.\d+)?)\s*bpw", re.IGNORECASE)
+#: ExLlama's converter stores no weight in more bits.
+MOST_EXL_BITS = 8
 
 
 def storage_of(quant: str, *, gguf: bool = False) -> Storage | None:
@@ -65,7 +72,7 @@ def storage_of(quant: str, *, gguf: bool = False) -> Storage | None:
         found = _GGUF.search(text)
         return Storage("gguf", 0.0, mixture=_mixture(found.group(1))) if found else None
     exl = _EXL.search(text)
-    if exl and "exl" in text.lower():
+    if exl and 1 <= float(exl.group(1) or exl.group(2) or 0) <= MOST_EXL_BITS:
         return Storage("exl", float(exl.group(1) or exl.group(2)))
     return next((storage for pattern, storage in _NAMES if re.search(pattern, text, re.IGNORECASE)), None)
 
@@ -119,6 +126,7 @@ def gguf_bytes(shape: Shape, mixture: str, *, draft_head: bool = False) -> tuple
     return total, embedding
 
 
+@lru_cache(maxsize=256)
 def embedding_bits(quant: str) -> float:
     """Give the bits of the token embedding in a GGUF file of this quantisation."""
     found = _GGUF.search(quant)

@@ -29,6 +29,7 @@ class Asked:
     runtime: str | None = None
     context: int | None = None
     users: int | None = None
+    autocomplete: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Wishes:
     context: int | None
     kv_dtype: str | None
     users: int
+    autocomplete: bool = False
 
 
 def wishes_of(profile: Profile, catalog: Catalog, asked: Asked) -> Wishes:
@@ -56,6 +58,7 @@ def wishes_of(profile: Profile, catalog: Catalog, asked: Asked) -> Wishes:
         context=context,
         kv_dtype=profile.llm.kv_dtype,
         users=asked.users or profile.llm.slots or profile.users,
+        autocomplete=asked.autocomplete or profile.autocomplete,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.errors import UsageError
 from orchestrator.nouns import digest_of
 from orchestrator.render.gateway import HEALTH_PATH, TEST_COMMAND, gateway_files
 from orchestrator.render.runtimes import parts_of
@@ -28,7 +29,13 @@ __all__ = ["render"]
 
 
 def render(deployment: Deployment, catalog: Catalog) -> Rendered:
-    """Give the rendering of one host; raises UsageError where a runtime has no builder or lacks what is asked."""
+    """Give the rendering of one host; raises UsageError for what no builder serves."""
+    if deployment.sidecar:
+        raise UsageError(
+            f"{deployment.sidecar} beside {deployment.llm} is planned, but no unit serves a second llm yet",
+            where=deployment.profile,
+            do="set autocomplete: false in the profile",
+        )
     row, parts = catalog.runtimes[deployment.runtime], parts_of(deployment, catalog)
     decision = json.dumps(deployment.decision(), indent=2, ensure_ascii=False) + "\n"
     files = (

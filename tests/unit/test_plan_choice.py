@@ -6,7 +6,8 @@ import pytest
 
 from orchestrator.errors import NoFit, UsageError
 from orchestrator.plan import explain, parse_gpu, plan, rehearse
-from orchestrator.profile import LlmWish, Profile
+from orchestrator.profile import LlmWish, Profile, RuntimeWish
+from orchestrator.render import render
 from tests.unit.planning import catalog, machine, machine_of
 
 AUTO = Profile(name="auto")
@@ -154,6 +155,89 @@ def test_the_order_of_cards_changes_nothing() -> None:
     snapshot = machine("RTX 5090", "RTX 3090")
     turned = snapshot.model_copy(update={"gpus": snapshot.gpus[::-1]})
     assert plan(snapshot, AUTO, catalog()) == plan(turned, AUTO, catalog())
+
+
+def test_cards_of_one_vendor_serve_and_the_others_are_left_alone() -> None:
+    decision = decide("RTX 3090", "RX 7900 XTX", "RTX 3090")
+    assert (decision.runtime, decision.gpus) == ("vllm", ("00000000:01:00.0", "00000000:03:00.0"))
+    assert decision.gpu_indices == ()
+    assert any("7900" in reason and "left alone" in reason for reason in decision.reasons)
+
+
+def test_a_card_that_is_not_used_is_left_out_of_what_the_runtime_sees() -> None:
+    snapshot = machine("RTX 3090", "RTX 3090", "RTX 3090")
+    first = snapshot.gpus[0].model_copy(update={"integrated": True})
+    one_left_out = snapshot.model_copy(update={"gpus": (first, *snapshot.gpus[1:])})
+    assert plan(one_left_out, AUTO, catalog()).gpu_indices == (1, 2)
+
+
+def test_a_window_that_loses_the_beginning_counts_less_than_a_long_one_at_the_floor() -> None:
+    decision = decide("RTX 4080")
+    assert decision.context_tokens >= 65_536
+    assert decision.agentic_class == "floor"
+    assert any(one.llm == "qwen3.6-27b" and "strong counts as floor" in one.reason for one in decision.rejections)
+
+
+@pytest.mark.parametrize("cards", [("RTX 3090",) * 2, ("RTX 6000 Ada",), ("RTX 5090", "RTX 3090"), ("M4 Max 128GB",)])
+def test_a_sidecar_leaves_the_main_llm_its_place_and_both_fit(cards: Any) -> None:
+    alone, both = decide(*cards), decide(*cards, autocomplete=True)
+    assert (both.llm, both.quant, both.runtime) == (alone.llm, alone.quant, alone.runtime)
+    assert both.context_tokens >= min(alone.context_tokens, 65_536)
+    assert catalog().llms[both.sidecar].parameters <= 15
+    assert [row.part for row in both.ledger].count("sidecar") == 1
+    for gpu in both.gpus:
+        rows = [row for row in both.ledger if row.gpu == gpu]
+        used = sum(row.weights_mib + row.kv_mib + row.compute_mib + row.reserve_mib for row in rows)
+        assert used <= rows[0].capacity_mib + 0.5
+        assert all(row.reserve_mib >= 0 for row in rows)
+
+
+def test_there_is_no_sidecar_unless_it_is_asked_for_and_fits() -> None:
+    assert decide("RTX 6000 Ada").sidecar is None
+    full = decide("RTX 4090", autocomplete=True)
+    assert full.sidecar is None
+    assert any("no autocomplete" in reason for reason in full.reasons)
+    assert full.ledger == decide("RTX 4090").ledger
+
+
+def test_a_sidecar_that_nothing_serves_is_refused_and_not_left_out() -> None:
+    both = decide("RTX 6000 Ada", autocomplete=True)
+    with pytest.raises(UsageError, match="no unit serves a second llm"):
+        render(both, catalog())
+    _, stand_ins = rehearse(both, machine("RTX 6000 Ada"), catalog())
+    assert any(both.sidecar in one.what for one in stand_ins)
+
+
+def external(**runtime: Any) -> Any:
+    wish = RuntimeWish(name="external", **runtime)
+    return catalog().profiles["external"].model_copy(update={"runtime": wish})
+
+
+def test_an_endpoint_is_planned_from_what_its_owner_says() -> None:
+    profile = external(url="https://llm.example:8443/v1")
+    decision = plan(machine(), profile, catalog(), llm="qwen3.6-27b", context=131_072)
+    assert (decision.runtime, decision.context_tokens, decision.ledger) == ("external", 131_072, ())
+    assert decision.agents == profile.agents
+    assert any("llm.example" in reason for reason in decision.reasons)
+
+
+@pytest.mark.parametrize(
+    ("url", "wishes", "key"),
+    [
+        (None, {}, "runtime.url"),
+        ("https://llm.example/v1", {}, "llm.name"),
+        ("https://llm.example/v1", {"llm": "qwen3.6-27b"}, "llm.context_tokens"),
+        ("https://llm.example/v1", {"llm": "qwen3.6-27b", "context": 10_000_000}, "262144"),
+        ("ftp://llm.example", {"llm": "qwen3.6-27b", "context": 65_536}, "https://HOST:PORT"),
+        ("http://[", {"llm": "qwen3.6-27b", "context": 65_536}, "https://HOST:PORT"),
+        ("http://llm.example/v1", {"llm": "qwen3.6-27b", "context": 65_536}, "https"),
+        ("https://me:word@llm.example/v1", {"llm": "qwen3.6-27b", "context": 65_536}, "without user"),
+    ],
+)
+def test_an_endpoint_that_is_not_described_is_refused_by_what_is_missing(url: Any, wishes: Any, key: Any) -> None:
+    with pytest.raises(UsageError) as refused:
+        plan(machine(), external(url=url), catalog(), **wishes)
+    assert key in refused.value.do
 
 
 def test_rehearsal_keeps_name_ports_and_agents_and_lists_each_substitution() -> None:
