@@ -2,10 +2,11 @@
 SHELL := /bin/sh
 # The lab makes hosts, which takes root; the state stays the caller's.
 STATE := $(or $(AGENTRIG_STATE),$(or $(XDG_STATE_HOME),$(HOME)/.local/state)/agentrig)
-ROOT  := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E env AGENTRIG_STATE=$(STATE) XDG_CACHE_HOME=$(or $(XDG_CACHE_HOME),$(HOME)/.cache))
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)
+ROOT  := $(shell [ "$$(id -u)" = 0 ] || echo "sudo -E env AGENTRIG_STATE='$(STATE)' XDG_CACHE_HOME='$(CACHE)' PYTHONDONTWRITEBYTECODE=1")
 PYTEST := .venv/bin/python -m pytest
 
-.PHONY: up test check unit lab molecule docs golden release benchmark clean
+.PHONY: up test check unit lab molecule docs golden release benchmark benchmark-memory benchmark-plan clean
 
 up: ## set up, say what this machine could carry, bring up a rehearsal rig that really serves
 	@scripts/setup.sh
@@ -44,6 +45,14 @@ golden: ## write the golden trees again; read the difference before you commit i
 benchmark: ## the figures of the README, measured here beside a fixed reference
 	@scripts/setup.sh dev
 	@$(ROOT) .venv/bin/python benchmarks/line.py
+
+benchmark-memory: ## the planner's ledger against measured loads: the whole table, and without the rig that repeats
+	@scripts/setup.sh dev
+	@.venv/bin/python benchmarks/memory.py
+
+benchmark-plan: ## what deciding costs: a thousand machines, and half the catalog
+	@scripts/setup.sh dev
+	@.venv/bin/python benchmarks/plan.py
 
 release: ## a wheel and a source archive in dist/
 	@scripts/setup.sh dev

@@ -44,6 +44,8 @@ FITTED = (
     "COMMUNICATION_MIB",
     "RECURRENT_COPIES",
 )
+#: Summed error that a constant must move to be touched by a load.
+UNTOUCHED = 1e-9
 FACTORS = (0.7, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2, 1.3)
 
 
@@ -107,17 +109,24 @@ def changed(name: str, factor: float) -> Iterator[None]:
         setattr(constants, name, own)
 
 
-def refit(cases: list[dict[str, Any]], score: Any) -> dict[str, float]:
-    """Give the factor for each constant that makes the summed error of these loads least, one after the other."""
-    factors = {}
+def refit(cases: list[dict[str, Any]], score: Any) -> dict[str, float | None]:
+    """Give the factor for each constant that makes the summed error of these loads least, one after the other.
+
+    None: none of these loads touches it, so it keeps the value that came from the loads left out.
+    """
+    factors: dict[str, float | None] = {}
     with contextlib.ExitStack() as held:
         for name in FITTED:
             losses = {}
             for factor in FACTORS:
                 with changed(name, factor):
                     losses[factor] = sum(sum(group) for group in errors(cases, score).values())
-            factors[name] = min(losses, key=lambda factor: (round(losses[factor], 6), abs(factor - 1)))
-            held.enter_context(changed(name, factors[name]))
+            if max(losses.values()) - min(losses.values()) < UNTOUCHED:
+                factors[name] = None
+                continue
+            best = min(losses, key=lambda factor: (round(losses[factor], 6), abs(factor - 1)))
+            factors[name] = best
+            held.enter_context(changed(name, best))
     return factors
 
 
@@ -125,17 +134,22 @@ def left_out(cases: list[dict[str, Any]], score: Any) -> None:
     """Print, for each group with a measured whole, its error with constants refitted without it."""
     full = errors(cases, score)
     measured = [case for case in cases if case["group"] in full]
-    print(f"{'group left out':52}{'figures':>8}{'full %':>8}{'without %':>10}  constants that moved")
+    print(f"{'group left out, by one of its loads':52}{'figures':>8}{'full %':>8}{'without %':>10}  constants")
+    touched = {name for name, factor in refit(measured, score).items() if factor is not None}
     for group in sorted(full):
         factors = refit([case for case in measured if case["group"] != group], score)
         with contextlib.ExitStack() as held:
             for name, factor in factors.items():
-                held.enter_context(changed(name, factor))
+                if factor is not None:
+                    held.enter_context(changed(name, factor))
             without = errors([case for case in measured if case["group"] == group], score)[group]
-        moved = ", ".join(f"{name} x{factor:g}" for name, factor in factors.items() if factor != 1.0)
+        moved = ", ".join(f"{name} x{factor:g}" for name, factor in factors.items() if factor not in (None, 1.0))
+        alone = ", ".join(name for name, factor in factors.items() if factor is None and name in touched)
+        label = next(case["id"] for case in measured if case["group"] == group)
         print(
-            f"{group[:50]:52}{len(full[group]):8}{100 * statistics.median(full[group]):8.2f}"
-            f"{100 * statistics.median(without):10.2f}  {moved}"
+            f"{label[:50]:52}{len(full[group]):8}{100 * statistics.median(full[group]):8.2f}"
+            f"{100 * statistics.median(without):10.2f}  {moved or 'none moved'}"
+            + (f"; rest on it alone: {alone}" if alone else "")
         )
 
 

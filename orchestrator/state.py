@@ -66,6 +66,11 @@ class HostState:
         return self.folder / "token"
 
     @property
+    def header_file(self) -> Path:
+        """Give the file with the token as a header, for ``curl -H @FILE``: a token in a command line is seen by all."""
+        return self.folder / "header"
+
+    @property
     def evidence_file(self) -> Path:
         """Give the file with the evidence of the last acceptance, passed or not."""
         return self.folder / "evidence.json"
@@ -111,6 +116,15 @@ class HostState:
         if not path.exists():
             write(path, manifest.to_json())
 
+    @property
+    def rejected_file(self) -> Path:
+        """Give the file with the evidence of the last acceptance that failed; a roll-back leaves it for reading."""
+        return self.folder / "rejected-evidence.json"
+
+    def keep_rejected(self, evidence: Evidence) -> None:
+        """Keep the evidence of an acceptance that failed."""
+        write(self.rejected_file, evidence.to_json())
+
     def keep_asked(self, rendered: Rendered) -> None:
         """Keep the rendering of what was asked for where a rehearsal is applied, placeholders in place."""
         shutil.rmtree(self.folder / "asked", ignore_errors=True)
@@ -122,10 +136,14 @@ class HostState:
         rendered = _read(self.folder / "renderings" / f"{manifest.release}.json", Rendered)
         if rendered:
             self.keep_manifest(manifest, rendered)
+        evidence = _read(self.folder / "accepted-evidence.json", Evidence)
+        if evidence and evidence.manifest_digest == manifest.fingerprint():
+            self.keep_evidence(evidence)
 
-    def keep_accepted(self, manifest: Manifest) -> None:
-        """Keep the manifest of a release that was accepted: where a roll-back goes."""
+    def keep_accepted(self, manifest: Manifest, evidence: Evidence) -> None:
+        """Keep the manifest of a release that was accepted, and its evidence: where a roll-back goes."""
         write(self.folder / "accepted.json", manifest.to_json())
+        write(self.folder / "accepted-evidence.json", evidence.to_json())
 
     def evidence(self) -> Evidence | None:
         """Give the evidence of the last acceptance, or None."""
@@ -146,12 +164,17 @@ class HostState:
         token = kept["gateway_token"] + "\n"
         if not self.token_file.exists() or self.token_file.read_text(encoding="utf-8") != token:
             write(self.token_file, token, 0o600)
+        header = f"Authorization: Bearer {kept['gateway_token']}\n"
+        if not self.header_file.exists() or self.header_file.read_text(encoding="utf-8") != header:
+            write(self.header_file, header, 0o600)
         return kept
 
     def forget(self, *, everything: bool) -> None:
         """Forget what runs on the host; with ``everything`` also its former manifests and secrets. Logs stay."""
-        patterns = ["manifest.json", "accepted.json", "rendered.json", "evidence.json"]
-        patterns += ["secrets.json", "token", "manifests/*.json", "renderings/*.json"] if everything else []
+        patterns = ["manifest.json", "accepted.json", "rendered.json", "*evidence.json"]
+        if everything:
+            patterns += ["secrets.json", "token", "header", ".secrets.json.*", ".token.*", ".header.*"]
+            patterns += ["manifests/*.json", "renderings/*.json"]
         for pattern in patterns:
             for path in self.folder.glob(pattern):
                 path.unlink()
@@ -193,7 +216,7 @@ class State:
 
     def lock_file(self, *, lab: bool = False, inventory: Path | None = None) -> Path:
         """Give where ``deploy.lock`` lies: beside the inventory, in the lab's folder, or in the current one."""
-        if lab and inventory is None:
+        if lab:
             return self.lab / "deploy.lock"
         if inventory is None:
             return Path.cwd() / "deploy.lock"
@@ -234,14 +257,12 @@ class State:
         """Give what was made under sudo to its caller, but for the lab's own folders, which stay root's."""
         if os.geteuid() != 0 or "SUDO_UID" not in os.environ:
             return
-        ours = {self.lab / "rigs", self.lab / "deploy.lock"}
-        for folder, below, files in os.walk(self.root):
-            here = Path(folder)
-            in_lab = here == self.lab
-            below[:] = [name for name in below if not in_lab or here / name in ours]
-            for path in (here, *(here / name for name in files if not in_lab or here / name in ours)):
-                with contextlib.suppress(FileNotFoundError):
-                    give_to_caller(path)
+        ours = ("hosts", "store", "keys", "busy", "lab/rigs", "lab/deploy.lock")
+        made = [self.root, *(self.root / name for name in ours)]
+        made += [path for name in ours for path in (self.root / name).rglob("*")]
+        for path in made:
+            with contextlib.suppress(FileNotFoundError):
+                give_to_caller(path)
 
 
 def _read(path: Path, kind: type[_Kept]) -> _Kept | None:

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import re
+import shlex
 import shutil
 import sys
 import tempfile
@@ -176,7 +177,7 @@ def _run(host: Host, play: Play, private: Path, environment: dict[str, str], lis
         inventory=inventory(host),
         roles_path=str(data("roles")),
         envvars=_environment(private) | environment,
-        cmdline=" ".join(arguments),
+        cmdline=shlex.join(arguments),
         event_handler=listener,
         quiet=True,
         suppress_env_files=True,

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import json
 import os
 import sys
 import tempfile
 import traceback
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -104,6 +102,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def _fault(error: Exception) -> AgentrigError:
     """Give a failure nobody foresaw as a line; the trace goes to a file, or to the screen if it is asked for."""
+    if isinstance(error, FileNotFoundError):
+        return UsageError("there is no such file", where=str(error.filename or ""), do="give one that is there")
     if isinstance(error, OSError):
         where = str(error.filename or "")
         return AgentrigError(
@@ -111,11 +111,12 @@ def _fault(error: Exception) -> AgentrigError:
         )
     if "AGENTRIG_TRACE" in os.environ:
         raise error
-    trace = Path(tempfile.gettempdir()) / f"agentrig-trace-{os.getpid()}.txt"
-    with contextlib.suppress(OSError):
-        trace.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="agentrig-trace-", suffix=".txt", delete=False, encoding="utf-8"
+    ) as trace:
+        trace.write("".join(traceback.format_exception(error)))
     what = f"deploy itself is at fault: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-    return AgentrigError(what, where="", do=f"report it with {trace}")
+    return AgentrigError(what, where="", do=f"report it with {trace.name}")
 
 
 def _of_hosts(arguments: Sequence[str]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import threading
 import time
@@ -125,17 +126,21 @@ def outcome_lines(host: HostOutcome) -> list[str]:
     return lines
 
 
-def try_next(hosts: tuple[HostOutcome, ...]) -> list[str]:
-    """Give two or three lines to try once a rig serves in the lab."""
+def try_next(hosts: tuple[HostOutcome, ...], for_real: str | None) -> list[str]:
+    """Give two or three lines to try once a rig serves in the lab, and the one for this machine's own cards."""
     served = next((host.endpoint for host in hosts if host.endpoint and not host.error), None)
     if served is None:
         return []
-    deploy = os.path.relpath(sys.argv[0]) if os.sep in sys.argv[0] else sys.argv[0]
-    shortest = ("sudo -E " if "SUDO_UID" in os.environ else "") + min(deploy, sys.argv[0], key=len)
-    return [
+    called = os.path.relpath(sys.argv[0]) if os.sep in sys.argv[0] else sys.argv[0]
+    deploy = ("sudo -E " if "SUDO_UID" in os.environ else "") + shlex.quote(min(called, sys.argv[0], key=len))
+    lines = [
         "Try next:",
-        f'  curl -H "Authorization: Bearer $(cat {served.token_file})" {served.openai}/models',
-        f"  {shortest} status  # what runs, and whether it is still what was put there",
-        f"  {shortest} up --lab --profile dual-3090  # the same for two cards that nobody needs to have",
-        f"  {shortest} lab down  # all of it away again",
+        f"  curl -H @{shlex.quote(str(served.token_file.with_name('header')))} {served.openai}/models",
+        f"  {deploy} status  # what runs, and whether it is still what was put there",
+        f"  {deploy} up --lab --profile dual-3090  # the same for two cards that nobody needs to have",
+        f"  {deploy} lab down  # all of it away again",
     ]
+    if for_real:
+        lines.append("For real, on this machine's own cards; it asks before it changes anything:")
+        lines.append(f"  {deploy} up --profile {for_real}")
+    return lines

@@ -37,7 +37,7 @@ def command(
     """Detect, plan, lock, render, apply, verify: ready means accepted."""
     from orchestrator.cli.screen import outcome_lines, try_next
     from orchestrator.cli.wired import wired
-    from orchestrator.line.targets import Asked, to_bring_up
+    from orchestrator.line.targets import Asked, profile_for_real, to_bring_up
     from orchestrator.line.up import up
     from orchestrator.line.values import Wish
 
@@ -63,5 +63,5 @@ def command(
         for host in outcome.hosts:
             click.echo("\n".join(outcome_lines(host)))
         if lab:
-            click.echo("\n".join(try_next(outcome.hosts)))
+            click.echo("\n".join(try_next(outcome.hosts, profile_for_real(rooms.catalog))))
     return outcome.exit_code

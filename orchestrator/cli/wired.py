@@ -58,13 +58,16 @@ def wired(inventory: Path | None = None, *, yes: bool = False, verbose: bool = F
         screen.close()
         return ask_terminal("Go on?", yes=yes)
 
-    return Wired(state, catalog, lab, real(state, catalog, lab, confirm), screen)
+    return Wired(state, catalog, lab, real(state, catalog, lab, confirm, lambda: somebody_to_ask(yes=yes)), screen)
 
 
 def ask_terminal(question: str, *, yes: bool) -> bool:
     """Ask a person; raises UsageError where there is none to ask."""
-    if yes:
-        return True
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    somebody_to_ask(yes=yes)
+    return yes or click.confirm(question, err=True)
+
+
+def somebody_to_ask(*, yes: bool) -> None:
+    """Raise UsageError where a question would have nobody to answer it."""
+    if not yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError("this asks before it changes a host, and there is no terminal to ask at", do="add --yes")
-    return click.confirm(question, err=True)

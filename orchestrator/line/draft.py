@@ -71,6 +71,8 @@ def _kept(host: Host, profile: Profile, snapshot: HostSnapshot, previous: Lock |
         changed = f"the profile {profile.name} is not the one that was locked"
     elif locked.hardware_digest != snapshot.hardware_digest():
         changed = "the hardware is not what was locked"
+    elif locked.rehearsal and not host.lab:
+        changed = "what was locked is a rehearsal"
     elif wish.replan:
         changed = "a new plan was asked for"
     else:

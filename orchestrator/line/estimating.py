@@ -94,7 +94,7 @@ def _configurations(folder: Path) -> dict[str, Mapping[str, Any]]:
     found = {}
     for path in sorted(folder.glob("*.json")):
         document = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(document, dict) and isinstance(document.get("fields"), dict):
+        if isinstance(document, dict) and isinstance(document.get("fields"), dict) and document.get("model"):
             found[str(document["model"])] = document["fields"]
     return found
 

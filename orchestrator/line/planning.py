@@ -239,6 +239,8 @@ def read_snapshot(path: Path) -> HostSnapshot:
         if len(hosts) != 1:
             raise UsageError(f"it holds {len(hosts)} hosts", where=str(path), do="give the snapshot of one host")
         return HostSnapshot.model_validate(hosts[0])
+    except UnicodeDecodeError as error:
+        raise UsageError("not text", where=str(path), do="give what deploy detect --json wrote") from error
     except (json.JSONDecodeError, ValidationError) as error:
         first = error.errors()[0] if isinstance(error, ValidationError) else None
         what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else f"not JSON: {error}"

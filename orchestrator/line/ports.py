@@ -108,6 +108,8 @@ class Ports:
     reach: Callable[[Host, int], AbstractContextManager[str]]
     accept: Callable[[Subject, Collection[Area], Progress], tuple[Check, ...]]
     chat: Callable[[str, str, str], Check]
+    #: Raises UsageError where a question could not be asked, before the work that it would be about.
+    ready_to_ask: Callable[[], None]
     confirm: Callable[[Proposal], bool]
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.detect import Question
 from orchestrator.errors import AgentrigError, UsageError
+from orchestrator.evidence import AREAS
 from orchestrator.line.accept import endpoint, examine, not_accepted
 from orchestrator.line.draft import unread
 from orchestrator.line.values import HostStatus
@@ -58,7 +59,8 @@ def verify(host: Host, lock: Lock | None, areas: Collection[Area], way: Way) -> 
     locked, manifest = _served(host, lock, way.ports)
     state = way.ports.state_of(host)
     evidence = examine(host, locked.applied, locked.stand_ins, manifest, lock.lock_digest if lock else "", areas, way)
-    state.keep_evidence(evidence)
+    if set(areas) == set(AREAS):
+        state.keep_evidence(evidence)
     return evidence
 
 

@@ -15,7 +15,7 @@ from orchestrator.inventory import LOCAL
 from orchestrator.lab import Lab, as_host
 from orchestrator.line.wiring import pci_names
 from orchestrator.plan import profile_hardware
-from orchestrator.plan.match import matching_profile
+from orchestrator.plan.match import WITHOUT_GPU, matching_profile
 from orchestrator.progress import Event, Progress
 
 if TYPE_CHECKING:
@@ -44,10 +44,12 @@ class Asked:
 def to_bring_up(asked: Asked, catalog: Catalog, lab: Lab, progress: Progress) -> dict[str, tuple[Host, Profile]]:
     """Give the hosts to bring up, each with its profile; in the lab they are made first."""
     if asked.inventory is None and not asked.lab:
+        if not _matches(LOCAL.name, asked.limit):
+            raise UsageError(f"no host's name matches {asked.limit}", do="give the inventory that names it: -i INV")
         profile = _one(profiles_of(asked.profiles, catalog), LOCAL.name)
         return {LOCAL.name: (this_machine(), profile)}
     if asked.inventory is None:
-        wanted = {lab_name(profile.name): profile for profile in profiles_of(asked.profiles, catalog)}
+        wanted = {lab_name(profile.name): profile for profile in profiles_of(asked.profiles, catalog, lab=True)}
         return _in_lab(wanted, dict.fromkeys(wanted, DEFAULT_LAB_OS), catalog, lab, progress)
     hosts = _of_inventory(asked.inventory, asked.limit)
     wanted = {name: _profile_of(host, asked, catalog) for name, (host, _) in hosts.items()}
@@ -64,12 +66,12 @@ def already_up(asked: Asked, lab: Lab, *, known_here: bool) -> list[Host]:
     if asked.inventory is not None and not asked.lab:
         return [host for host, _ in _of_inventory(asked.inventory, asked.limit).values()]
     in_lab = [as_host(one) for one in lab.hosts()]
-    if asked.inventory is not None:
-        names = _of_inventory(asked.inventory, asked.limit)
-        return [host for host in in_lab if host.name in names]
     if not asked.lab and (known_here or not in_lab):
+        if not _matches(LOCAL.name, asked.limit):
+            raise UsageError(f"no host's name matches {asked.limit}", do="give the inventory that names it: -i INV")
         return [this_machine()]
-    found = [host for host in in_lab if _matches(host.name, asked.limit)]
+    named = _of_inventory(asked.inventory, asked.limit) if asked.inventory is not None else None
+    found = [host for host in in_lab if _matches(host.name, asked.limit) and (named is None or host.name in named)]
     if not found:
         raise UsageError("the lab has no such host", do="make one: deploy up --lab")
     return found
@@ -85,12 +87,15 @@ def this_machine() -> Host:
     return LOCAL.model_copy(update={"become": os.geteuid() != 0})
 
 
-def profiles_of(names: tuple[str, ...], catalog: Catalog) -> tuple[Profile, ...]:
-    """Give the profiles named, or the one that this machine's cards match; raises ProfileError."""
+def profiles_of(names: tuple[str, ...], catalog: Catalog, *, lab: bool = False) -> tuple[Profile, ...]:
+    """Give the profiles named, or the one that this machine's cards match; raises ProfileError.
+
+    A rehearsal needs no card, so in the lab a machine whose cards no profile names gets the one without.
+    """
     if names:
         return tuple(profile_named(catalog, name) for name in dict.fromkeys(names))
     snapshot = read_local(pci_names=pci_names(catalog))
-    matching = matching_profile(snapshot, catalog)
+    matching = matching_profile(snapshot, catalog) or (WITHOUT_GPU if lab else None)
     if matching is None:
         cards = ", ".join(f"{gpu.name} ({gpu.vram_mib} MiB)" for gpu in snapshot.usable_gpus())
         raise ProfileError(
@@ -147,11 +152,17 @@ def _in_lab(
     made = {host.name: host for host in lab.up(systems, progress)}
     for name, profile in wanted.items():
         cards = profile_hardware(profile, catalog)
-        if cards and name in missing:
+        if cards:
             lab.put_gpus(name, cards)
     return {name: (as_host(made[name]), profile) for name, profile in wanted.items()}
 
 
 def knows(state: State) -> bool:
     """Tell whether we put something on this machine itself."""
-    return state.host(LOCAL.name).manifest() is not None
+    return bool(state.host(LOCAL.name).manifests())
+
+
+def profile_for_real(catalog: Catalog) -> str | None:
+    """Give the profile that this machine's own cards match; None where it has none, or no profile names them."""
+    snapshot = read_local(pci_names=pci_names(catalog))
+    return matching_profile(snapshot, catalog) if snapshot.usable_gpus() else None

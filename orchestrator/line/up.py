@@ -66,11 +66,15 @@ def up(hosts: Mapping[str, tuple[Host, Profile]], wish: Wish, way: Way) -> Outco
                 failed[name] = _failed(name, error, clock)
     if not drafts:
         return _in_order(hosts, failed)
+    if not wish.check and any(not one.host.lab and not (previous and _holds(one, previous)) for one in drafts):
+        way.ports.ready_to_ask()
     lock = _lock(drafts, previous, wish, way, clock)
     unresolved = {one.host.name: why for one in drafts if (why := _unresolved(one, lock))}
     failed |= {name: _failed(name, why, clock) for name, why in unresolved.items()}
     drafts = [one for one in drafts if one.host.name not in unresolved]
     _ask_first(drafts, lock, wish, way)
+    if lock != previous and not wish.check:
+        way.ports.write_lock(wish.lock_file, lock)
     with ThreadPoolExecutor(max_workers=8) as pool:
         done = pool.map(lambda one: _one(one, lock, wish, way, replace(clock, phases=dict(clock.phases))), drafts)
     return _in_order(hosts, failed | {outcome.name: outcome for outcome in done})
@@ -110,8 +114,6 @@ def _lock(drafts: Sequence[Draft], previous: Lock | None, wish: Wish, way: Way, 
             raise UsageError(
                 "the lock would change", where=str(wish.lock_file), do="run it without --locked, or deploy lock first"
             )
-        if lock != previous and not wish.check:
-            way.ports.write_lock(wish.lock_file, lock)
     return lock
 
 
@@ -172,8 +174,16 @@ def _one(one: Draft, lock: Lock, wish: Wish, way: Way, clock: Clock) -> HostOutc
             )
         way.ports.state_of(one.host).keep_manifest(applied.manifest, one.rendered)
         return _accepted(one, lock, applied, way, clock)
-    except AgentrigError as error:
-        return _back(one, error, way, clock)
+    except Exception as error:  # noqa: BLE001 - one host's fault, foreseen or not, is its own outcome
+        known = _foreseen(error, name)
+        return _failed(name, known, clock) if wish.check else _back(one, lock, known, way, clock)
+
+
+def _foreseen(error: Exception, host: str) -> AgentrigError:
+    """Give any failure as one of ours."""
+    if isinstance(error, AgentrigError):
+        return error
+    return AgentrigError(f"{type(error).__name__}: {error}", where=host, do="report it with the log")
 
 
 def _unchanged(one: Draft, way: Way, clock: Clock) -> HostOutcome | None:
@@ -206,28 +216,28 @@ def _accepted(one: Draft, lock: Lock, applied: Applied, way: Way, clock: Clock) 
         endpoint_of(one, way.ports), state.evidence_file, evidence, one.stand_ins, notes=one.notes, log=applied.log,
     )  # fmt: skip
     if evidence.accepted:
-        state.keep_accepted(applied.manifest)
+        state.keep_accepted(applied.manifest, evidence)
         return outcome
-    return replace(_back(one, not_accepted(one.host.name, evidence, state.evidence_file), way, clock),
-                   evidence=evidence, evidence_file=state.evidence_file, log=applied.log)  # fmt: skip
+    state.keep_rejected(evidence)
+    refused = _back(one, lock, not_accepted(one.host.name, evidence, state.rejected_file), way, clock)
+    return replace(refused, evidence=evidence, evidence_file=state.rejected_file, log=applied.log)
 
 
-def _back(one: Draft, error: AgentrigError, way: Way, clock: Clock) -> HostOutcome:
+def _back(one: Draft, lock: Lock, error: AgentrigError, way: Way, clock: Clock) -> HostOutcome:
     """Bring back what worked; where nothing did, stop our units and keep the release for reading."""
     state = way.ports.state_of(one.host)
     failed, former = replace(_failed(one.host.name, error, clock), stand_ins=one.stand_ins), state.accepted()
-    present = state.manifest()
     try:
-        if former and present and former.release != present.release:
-            way.progress(Event("apply", f"bringing release {former.release} back", host=one.host.name))
-            way.ports.activate(one.host, former, way.progress)
-            state.return_to(former)
-            return replace(failed, result="rolled_back", deployment_id=former.release)
-        if former is None and isinstance(error, VerifyError):
+        if former is None and state.manifest() is not None:
             way.ports.stop(one.host, way.progress)
+        if former is None or former.release == release_of(one, lock):
+            return failed
+        way.progress(Event("apply", f"bringing release {former.release} back", host=one.host.name))
+        way.ports.activate(one.host, former, way.progress)
+        state.return_to(former)
     except AgentrigError as second:
-        return replace(failed, error=_both(error, second))
-    return failed
+        return replace(failed, error=_both(error, second) if isinstance(error, VerifyError) else error)
+    return replace(failed, result="rolled_back", deployment_id=former.release)
 
 
 def _both(first: AgentrigError, second: AgentrigError) -> AgentrigError:

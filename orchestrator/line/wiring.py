@@ -47,7 +47,13 @@ def pci_names(catalog: Catalog) -> dict[str, tuple[str, int, str | None]]:
     }
 
 
-def real(here: State, catalog: Catalog, lab: Lab, confirm: Callable[[Proposal], bool]) -> Ports:
+def real(
+    here: State,
+    catalog: Catalog,
+    lab: Lab,
+    confirm: Callable[[Proposal], bool],
+    ready_to_ask: Callable[[], None],
+) -> Ports:
     """Give the ports that really do it."""
     from orchestrator import apply as applying  # noqa: PLC0415 - Ansible is loaded when it is needed
     from orchestrator import verify  # noqa: PLC0415 - so is requests
@@ -119,6 +125,7 @@ def real(here: State, catalog: Catalog, lab: Lab, confirm: Callable[[Proposal], 
         reach=lambda host, port: reach(host, port, lab),
         accept=verify.run,
         chat=verify.chat_once,
+        ready_to_ask=ready_to_ask,
         confirm=confirm,
     )
 

@@ -45,7 +45,7 @@ def read(source: Callable[[int], bytes], size: int) -> Header:
         raise Lying("it is cut off in its header")
     try:
         table = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Lying("its header is not JSON") from None
     if not isinstance(table, dict):
         raise Lying("its header is no table")
@@ -71,7 +71,7 @@ def indexed(text: str | bytes, sizes: Mapping[str, int]) -> tuple[tuple[str, ...
         document = json.loads(text)
         files = tuple(sorted(set(document["weight_map"].values())))
         total = document.get("metadata", {}).get("total_size")
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise Lying("it is no index of safetensors") from None
     absent = next((name for name in files if name not in sizes), None)
     if absent is not None or not files:

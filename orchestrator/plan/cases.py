@@ -16,7 +16,7 @@ from orchestrator.plan.shape import Unknown
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from orchestrator.catalog.rows import Catalog
+    from orchestrator.catalog.rows import Catalog, GpuRow
     from orchestrator.plan.shape import Shape
 
 #: Keys that only a measurement has.
@@ -33,6 +33,7 @@ _RUNTIMES = (
     ("tabby", "exllama"),
     ("ollama", "ollama"),
     ("tensorrt", "tensorrt_llm"),
+    ("trt", "tensorrt_llm"),
 )
 
 
@@ -76,8 +77,11 @@ def runtime_named(name: str) -> str:
 
 def _request(line: Mapping[str, Any], known_llms: Known, catalog: Catalog) -> EstimateRequest:
     model = str(line.get("model") or "")
+    if not model.strip():
+        raise Unknown("no llm is named; name it, or give its --config")
     runtime = runtime_named(str(line.get("runtime") or ""))
     pipeline, cards = _whole(line, "pp") or 1, _cards(line, catalog)
+    _runs_on(runtime, line, catalog)
     tensor = _whole(line, "tp") or (max(1, len(cards) // pipeline) if runtime in POOLED else 1)
     both = line.get("kv_dtype")
     mla, flash = _whole(line, "mla_attn"), str(line.get("flash_attn", "1")).casefold() not in ("0", "off", "false")
@@ -157,6 +161,25 @@ def _cards(line: Mapping[str, Any], catalog: Catalog) -> tuple[Card, ...]:
     return tuple(_card(name, total, spare, catalog) for name, total, spare in zip(names, totals, free, strict=True))
 
 
+def _runs_on(runtime: str, line: Mapping[str, Any], catalog: Catalog) -> None:
+    """Refuse cards of a vendor that the runtime does not drive; raises Unknown."""
+    row = catalog.runtimes.get(runtime)
+    given = line.get("gpus")
+    for name in given if row and isinstance(given, list) else []:
+        card = _row(str(name), catalog)
+        if row and card and card.vendor not in row.devices:
+            raise Unknown(f"{row.title} does not run on {card.name}; change --runtime or --gpu")
+
+
+def _row(name: str, catalog: Catalog) -> GpuRow | None:
+    plain = _plain(name)
+    return find_gpu(catalog, plain) or find_gpu(catalog, re.sub(r"[\s-]*\d+\s*GB$", "", plain))
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"\s*\(.*\)", "", name).strip()
+
+
 def _each(value: Any, count: int) -> list[float | None]:
     """Give one figure in MiB a card, from one in GiB for all or a list of them."""
     given = value if isinstance(value, list) else [value] * count
@@ -165,8 +188,7 @@ def _each(value: Any, count: int) -> list[float | None]:
 
 
 def _card(name: str, total: float | None, free: float | None, catalog: Catalog) -> Card:
-    plain = re.sub(r"\s*\(.*\)", "", name).strip()
-    row = find_gpu(catalog, plain) or find_gpu(catalog, re.sub(r"[\s-]*\d+\s*GB$", "", plain))
+    row = _row(name, catalog)
     size = _SIZE.search(name)
     said = float(size.group(1)) * _UNITS[size.group(2).lower()] if size and size.group(2).lower() != "gb" else None
     if total is None:
@@ -176,4 +198,4 @@ def _card(name: str, total: float | None, free: float | None, catalog: Catalog) 
     if total is None and size is not None:
         total = float(size.group(1)) * 1024 * known.VISIBLE_SHARE.value
     large = total is not None and total >= LARGE_MIB and "A100" not in name
-    return Card(name=plain, total_mib=total, free_mib=free, fabric=bool(row and row.nvlink), large=large)
+    return Card(name=_plain(name), total_mib=total, free_mib=free, fabric=bool(row and row.nvlink), large=large)

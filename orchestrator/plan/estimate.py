@@ -158,6 +158,11 @@ def _refuse_absurd(request: EstimateRequest) -> None:
             raise Unknown(f"{name} {value} cannot be")
     if isinstance(request.shape, Unknown):
         return
+    wanted, found = request.tensor * request.pipeline, len(request.cards)
+    if request.runtime in POOLED and found and wanted > found:
+        raise Unknown(
+            f"tensor parallel {request.tensor} in {request.pipeline} stages needs {wanted} cards, not {found}"
+        )
     uneven = request.shape.undivided(request.tensor) if request.shape.heads else None
     if uneven:
         raise Unknown(f"tensor parallel {request.tensor} does not divide {uneven}; change --tp")

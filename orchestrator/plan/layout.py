@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from orchestrator.plan.cache import LLAMA_CPP, Store, state_bytes
@@ -55,7 +56,7 @@ def _choice(  # noqa: PLR0913, PLR0917
 ) -> Choice:
     pooled, count = runtime in POOLED, len(capacity_mib)
     batch = (BATCH_LARGE if large else BATCH) if pooled else UBATCH
-    store = Store(runtime, kv_dtype, kv_dtype, tensor if pooled else 1, batch)
+    store = _store(runtime, kv_dtype, tensor if pooled else 1, batch)
     states = state_bytes(shape, store, sequences) / MIB / count
     kept = tuple([one + states for one in reserve_mib]) if states else reserve_mib
     dealt = (1 / count,) * count if pooled else split(capacity_mib, kept)
@@ -66,6 +67,16 @@ def _choice(  # noqa: PLR0913, PLR0917
         capacity_mib=capacity_mib,
         reserve_mib=kept,
         store=store,
-        run=Run(batch, REQUESTS_LARGE if large else REQUESTS, tensor, fabric=large),
+        run=_run(batch, REQUESTS_LARGE if large else REQUESTS, tensor, large),
         sequences=sequences,
     )
+
+
+@lru_cache(maxsize=256)
+def _store(runtime: str, kv_dtype: str, tensor: int, batch: int) -> Store:
+    return Store(runtime, kv_dtype, kv_dtype, tensor, batch)
+
+
+@lru_cache(maxsize=256)
+def _run(batch: int, requests: int, tensor: int, fabric: bool) -> Run:  # noqa: FBT001 - the cache keys by place
+    return Run(batch, requests, tensor, fabric=fabric)

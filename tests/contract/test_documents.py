@@ -79,7 +79,7 @@ def test_render_writes_what_it_lists(capsys: pytest.CaptureFixture[str], tmp_pat
         (["plan", "--gpu", "RTX 3099"], 2, "RTX 3090"),
         (["plan", "--profile", "dual-3090", "--llm", "no-such-llm"], 2, "no-such-llm"),
         (["plan", "--profile", "dual-3090", "--gpu", "RTX 3090", "--ram", "65536"], 2, "3090"),
-        (["plan", "--snapshot", "absent.json"], 1, "absent.json"),
+        (["plan", "--snapshot", "absent.json"], 2, "absent.json"),
         (["lock", "--check"], 2, "deploy lock"),
         (["verify", "--lab"], 2, "deploy up --lab"),
         (["up", "--profile", "dual-3900"], 2, "dual-3090"),

@@ -372,16 +372,24 @@ def inventory(folder: Path, name: str, **variables: object) -> Path:
     return path
 
 
-@pytest.mark.parametrize("verb", ["up", "detect", "status"])
+@pytest.mark.parametrize("verb", ["up", "status"])
 def test_a_host_that_cannot_be_reached(elsewhere: Rig, verb: str) -> None:
     path = inventory(elsewhere.folder, "far", ansible_host="127.0.0.1", ansible_port=9)
     error = refused(elsewhere, verb, "-i", str(path), code=1, kind="unreachable")
     assert error["where"] == "far"
     assert "127.0.0.1 port 9" in error["what"]
     assert "refused" in error["what"]
-    done = elsewhere.run(verb, "-i", str(path), stdin=subprocess.DEVNULL)
-    assert "127.0.0.1 port 9" in done.stdout + done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_host_that_cannot_be_reached_is_told_a_person_in_two_lines(elsewhere: Rig) -> None:
+    path = inventory(elsewhere.folder, "far", ansible_host="127.0.0.1", ansible_port=9)
+    done = elsewhere.run("detect", "-i", str(path), stdin=subprocess.DEVNULL)
+    assert done.returncode == 1
+    first, second = done.stdout.splitlines()
+    assert first.startswith("far: ")
+    assert "127.0.0.1 port 9" in first
+    assert second.startswith("  see whether it is on")
+    assert done.stderr == ""
 
 
 def test_a_profile_that_is_not_there_is_answered_with_the_nearest(elsewhere: Rig) -> None:

@@ -59,10 +59,11 @@ def test_it_answers_an_ordinary_shell_in_both_forms(first: dict[str, Any]) -> No
 def test_the_token_is_private_and_stands_in_nothing_that_is_kept(rig: Rig, first: dict[str, Any]) -> None:
     path = Path(first["endpoint"]["token_file"])
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.with_name("header").stat().st_mode) == 0o600
     secrets = json.loads((path.parent / "secrets.json").read_text())
     disks = rig.state / "lab/hosts"  # the hosts themselves, where the runtime's key has its place
     kept = [one for one in rig.state.rglob("*") if disks not in one.parents and one.is_file()]
-    kept = [one for one in kept if one.name not in ("token", "secrets.json")]
+    kept = [one for one in kept if one.name not in ("token", "header", "secrets.json")]
     texts = [one for one in kept if one.stat().st_size < 1 << 20 and "store" not in one.parts]
     assert any(one.name == "deploy.lock" for one in texts)
     assert any(one.suffix == ".log" for one in texts)

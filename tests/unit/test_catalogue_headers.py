@@ -175,6 +175,7 @@ def test_a_safetensors_header_gives_bytes_and_elements_by_type() -> None:
         (struct.pack("<Q", 1 << 62) + bytes(64), "would be"),
         (struct.pack("<Q", 8) + b"not JSON", "not JSON"),
         (struct.pack("<Q", 2) + b"[]", "no table"),
+        (struct.pack("<Q", 200_000) + b"[" * 200_000, "not JSON"),
         (plain_file({"a": ("BF16", [4, 9], 64)}), "cannot be"),
         (plain_file({"a": ("B1", [4], 64)}), "type B1"),
         (plain_file({"a": ("BF16", [-4, -8], 64)}), "cannot be"),

@@ -14,9 +14,10 @@ from orchestrator.apply import Applied
 from orchestrator.catalog.loader import load, profile
 from orchestrator.detect import Answer
 from orchestrator.errors import ApplyError, UsageError
-from orchestrator.evidence import Check
+from orchestrator.evidence import AREAS, Check
 from orchestrator.inventory import Host
 from orchestrator.line.ports import Ports, Way
+from orchestrator.line.status import verify
 from orchestrator.line.up import up
 from orchestrator.line.values import HostOutcome, Outcome, Wish
 from orchestrator.lockfile import Artefact, HostLock, Lock
@@ -132,6 +133,7 @@ class Rooms:
             reach=reach,
             accept=lambda *_: self.checks,
             chat=lambda *_: self.checks[0],
+            ready_to_ask=lambda: None,
             confirm=lambda _: self.yes,
         )
 
@@ -300,3 +302,53 @@ def test_a_real_host_is_refused_by_name_what_is_not_resolved(rooms: Rooms) -> No
     assert "no hub in reach" in error.what
     assert outcome.exit_code == 1
     assert not rooms.did["apply"]
+
+
+def test_a_rehearsal_s_lock_is_not_taken_over_by_a_real_host(rooms: Rooms) -> None:
+    rooms.up("one")
+    assert rooms.lock is not None
+    locked = rooms.lock.hosts["one"]
+    rooms.lock = rooms.lock.model_copy(
+        update={"hosts": {"one": locked.model_copy(update={"rehearsal": locked.deployment})}}
+    )
+    assert "rehearsal" in str(only(rooms.up("one", lab=False, locked=True)).error)
+
+
+def test_a_part_of_the_checks_accepts_nothing(rooms: Rooms) -> None:
+    rooms.up("one")
+    host, state = Host(name="one", lab=True), rooms.state.host("one", lab=True)
+    rooms.checks = (BAD,)
+    assert not verify(host, rooms.lock, AREAS, Way(rooms.ports, silent)).accepted
+    rooms.checks = (GOOD,)
+    assert verify(host, rooms.lock, ["endpoint"], Way(rooms.ports, silent)).accepted
+    kept = state.evidence()
+    assert kept is not None
+    assert not kept.accepted
+
+
+def test_a_check_that_fails_brings_nothing_back(rooms: Rooms) -> None:
+    rooms.up("one")
+    rooms.apply_error = ApplyError("the disk is full", where="one", do="make room")
+    hosts = {"one": (Host(name="one", lab=True), other_port())}
+    outcome = up(hosts, Wish(Path("deploy.lock"), lab=True, check=True), Way(rooms.ports, silent))
+    assert only(outcome).result == "failed"
+    assert not rooms.did["activate"]
+
+
+def test_after_a_roll_back_the_evidence_is_that_of_what_serves(rooms: Rooms) -> None:
+    rooms.up("one")
+    rooms.checks = (BAD,)
+    hosts = {"one": (Host(name="one", lab=True), other_port())}
+    host = only(up(hosts, Wish(Path("deploy.lock"), lab=True), Way(rooms.ports, silent)))
+    state = rooms.state.host("one", lab=True)
+    kept = state.evidence()
+    assert kept is not None
+    assert kept.accepted
+    assert host.evidence_file == state.rejected_file
+
+
+def test_a_fault_nobody_foresaw_is_one_host_s_own(rooms: Rooms) -> None:
+    rooms.apply_error = KeyError("odd")  # type: ignore[assignment]
+    outcome = rooms.up("one", "absent")
+    assert [host.result for host in outcome.hosts] == ["failed", "failed"]
+    assert "KeyError" in str(outcome.hosts[0].error)

@@ -197,6 +197,8 @@ def absent(params, *, check):
     for key, base in OWN_FOLDERS.items():
         for own in folders.get(key, "").split():
             paths |= {pathlib.Path(base, own), pathlib.Path(base, "private", own)}
+    if params["purge"]:  # after a plain down the unit is gone, and can no longer say which folders were its own
+        paths |= {pathlib.Path(base, pathlib.Path(name).stem) for base in ("/var/log", "/var/lib", "/var/cache")}
     gone = sorted(path for path in paths if is_there(path))
     changes += [f"remove {path}" for path in gone]
     if gone and not check:
