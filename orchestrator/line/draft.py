@@ -38,11 +38,22 @@ def draft(  # noqa: PLR0913, PLR0917 - all that decides about one host
         deployment, rehearsal, stand_ins = kept.deployment, kept.rehearsal, kept.stand_ins
     else:
         deployment, rehearsal, stand_ins = _decide(host, profile, snapshot, ports)
+    _runs_systemd(host, snapshot)
     rendered = ports.render(rehearsal or deployment)
     if not state.manifests():
         _ports_are_free(host, snapshot, rendered)
     reading = restore(answer.reading, state.filled_digests()) if answer.reading else None
     return Draft(host, profile, snapshot, deployment, rehearsal, stand_ins, rendered, kept is not None, former, reading)
+
+
+def _runs_systemd(host: Host, snapshot: HostSnapshot) -> None:
+    """Refuse a host that could not run our units, before anything is resolved for it."""
+    if not snapshot.systemd:
+        raise UsageError(
+            "systemd does not run here as the first process, so no unit can serve",
+            where=host.name,
+            do="give a host that systemd started, or rehearse it on one of the lab: --lab",
+        )
 
 
 def read(answer: Answer, host: Host) -> HostSnapshot:

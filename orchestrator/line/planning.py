@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 #: Whose hardware a decision is for, where it is that of the machine we run on.
 THIS_MACHINE = "this machine's"
-#: The profile that other cards are tried with, where the one in use shows the line without cards.
+#: The profile for whatever cards there are: where no other names them, and for other cards than those of ``cpu``.
 ANY_CARDS = "auto"
 #: ``2x RTX 3090``: how many of which card.
 _COUNTED = re.compile(r"\s*(?:(\d{1,3})\s*[xX]\s+)?(.+?)\s*")
@@ -129,12 +129,7 @@ def plan_for(
     if names:
         profiles = [profile_named(catalog, name) for name in dict.fromkeys(names)]
     else:
-        matching = matching_profile(base, catalog)
-        if matching is None:
-            raise UsageError(
-                "no profile of the catalog is made for this machine's cards", where=base.name, do="name a --profile"
-            )
-        profiles = [profile_named(catalog, matching)]
+        profiles = [profile_named(catalog, matching_profile(base, catalog) or ANY_CARDS)]
     return tuple(_planned(profile, base, pretended, wishes, catalog) for profile in profiles)
 
 

@@ -352,3 +352,10 @@ def test_a_fault_nobody_foresaw_is_one_host_s_own(rooms: Rooms) -> None:
     outcome = rooms.up("one", "absent")
     assert [host.result for host in outcome.hosts] == ["failed", "failed"]
     assert "KeyError" in str(outcome.hosts[0].error)
+
+
+def test_a_host_without_systemd_is_refused_before_anything_is_resolved(rooms: Rooms) -> None:
+    rooms.snapshots["one"] = SNAPSHOT.model_copy(update={"systemd": False})
+    outcome = rooms.up("one", lab=False)
+    assert outcome.exit_code == 2
+    assert not rooms.did["resolve"]
