@@ -1,9 +1,10 @@
 """The line's figures: each command timed in turn beside a fixed reference, in one run.
 
-    python benchmarks/line.py [--rounds 5] [--cold 1]
+    python benchmarks/line.py [--rounds 5] [--cold 5]
 
 Cold means no `.venv`, no store, no lab host; pip's, uv's and apt's caches and the base tree are warm. Prints a table:
-median and worst in seconds, and the ratio of the median to `python -c pass` of the same minute.
+median and worst in seconds, and the ratio of the median to `python -c pass` of the same minute. The second reference is a
+bare host of the lab: its base tree unpacked, systemd booted in nspawn until SSH answers.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+RINGS = "unit, golden, contract rings"
 DEPLOY = str(Path(sys.executable).parent / "deploy")
 
 
@@ -43,11 +45,25 @@ def warm(rounds: int, state: Path) -> dict[str, list[float]]:
         "deploy up, again": up,
         "deploy up --full, again": [*up, "--full"],
     }
-    figures: dict[str, list[float]] = {name: [] for name in commands}
+    rings = [sys.executable, "-m", "pytest", "-q", "-n", "2", "tests/unit", "tests/golden", "tests/contract"]
+    figures: dict[str, list[float]] = {name: [] for name in (*commands, "a bare nspawn boot (reference)", RINGS)}
     for _ in range(rounds):
         for name, command in commands.items():
             figures[name].append(seconds(command, environment))
+        figures["a bare nspawn boot (reference)"].append(boot())
+        figures[RINGS].append(seconds(rings, folder=ROOT))
     return figures
+
+
+def boot() -> float:
+    """Time a lab with one bare host, from nothing to SSH; it goes away again outside the figure."""
+    folder = Path(tempfile.mkdtemp(prefix="agentrig-boot-"))
+    environment = os.environ | {"AGENTRIG_STATE": str(folder)}
+    try:
+        return seconds([DEPLOY, "lab", "up", "1"], environment)
+    finally:
+        seconds([DEPLOY, "lab", "down"], environment)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def cold(rounds: int) -> list[float]:
@@ -61,8 +77,8 @@ def cold(rounds: int) -> list[float]:
         try:
             seconds(["git", "clone", "-q", str(ROOT), str(clone)])
             figures.append(seconds(["make", "up"], environment, clone))
-            seconds([str(clone / ".venv/bin/deploy"), "lab", "down"], environment)
         finally:
+            subprocess.run([DEPLOY, "lab", "down"], env=environment, check=False, capture_output=True)
             shutil.rmtree(folder, ignore_errors=True)
     return figures
 
@@ -71,7 +87,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--cold", type=int, default=1)
+    parser.add_argument("--cold", type=int, default=5)
     asked = parser.parse_args()
     state = Path(tempfile.mkdtemp(prefix="agentrig-benchmark-"))
     try:
