@@ -3,8 +3,8 @@
     python benchmarks/line.py [--rounds 5] [--cold 5]
 
 Cold means no `.venv`, no store, no lab host; pip's, uv's and apt's caches and the base tree are warm. Prints a table:
-median and worst in seconds, and the ratio of the median to `python -c pass` of the same minute. The second reference is a
-bare host of the lab: its base tree unpacked, systemd booted in nspawn until SSH answers.
+median and worst in seconds, and the ratio of the median to `python -c pass` of the same minute. The second reference is
+a bare host of the lab: its base tree unpacked, systemd booted in nspawn until SSH answers.
 """
 
 from __future__ import annotations

@@ -30,6 +30,9 @@ def reasons(best: Candidate, setting: Setting) -> Iterator[str]:
     yield f"a window of {best.window} tokens with {_article(best)} cache{_window(best, setting)}"
     if setting.left_out:
         yield f"{cards(setting.left_out)} is left alone: one runtime drives the cards of one vendor"
+    divided = [gpu for gpu in setting.snapshot.gpus if gpu.mig]
+    if divided:
+        yield f"{cards(divided)} is divided (MIG) and left alone: undivided it would be planned for"
     if not setting.gpus and row.agentic_class != "demonstration":
         yield "without a card a long prompt takes minutes to read: give agents long timeouts"
     if row.note and wishes.llm is not None:

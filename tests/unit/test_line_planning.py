@@ -21,6 +21,12 @@ def supposed(*others: Any, names: Any = ("auto",), **wishes: Any) -> Any:
     return planned, suppose(planned, others, Pretended(), Wishes(**wishes), catalog())
 
 
+def test_cards_that_no_profile_names_are_planned_as_any_cards() -> None:
+    (planned,) = plan_for((), Pretended(), Wishes(), catalog(), here=machine("RTX 5090", "RTX 3090"))
+    assert planned.profile.name == "auto"
+    assert len(planned.deployment.gpus) == 2
+
+
 def test_other_cards_are_decided_with_the_same_wishes() -> None:
     _, (pair, mixed) = supposed("2x RTX 3090", "RTX 5090 + RTX 3090:24576", llm="qwen3.6-27b")
     assert (pair.outcome.llm, pair.outcome.runtime, pair.outcome.parallel.tensor) == ("qwen3.6-27b", "vllm", 2)

@@ -164,6 +164,12 @@ def test_cards_of_one_vendor_serve_and_the_others_are_left_alone() -> None:
     assert any("7900" in reason and "left alone" in reason for reason in decision.reasons)
 
 
+def test_a_divided_card_is_left_alone_and_said_aloud() -> None:
+    decision = plan(machine("H100 80GB", mig=True), AUTO, catalog())
+    assert decision.gpus == ()
+    assert any("MIG" in reason for reason in decision.reasons)
+
+
 def test_a_card_that_is_not_used_is_left_out_of_what_the_runtime_sees() -> None:
     snapshot = machine("RTX 3090", "RTX 3090", "RTX 3090")
     first = snapshot.gpus[0].model_copy(update={"integrated": True})

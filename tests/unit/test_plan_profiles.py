@@ -7,7 +7,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from orchestrator.plan import plan
+import pytest
+
+from orchestrator.plan import matching_profile, plan
 from tests.unit.planning import catalog, machine, machine_of
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "plan_profiles.json"
@@ -30,6 +32,25 @@ def table() -> Any:
 
 def test_the_table_of_profiles_is_the_one_that_was_agreed() -> None:
     assert table() == json.loads(GOLDEN.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("cards", "profile"),
+    [
+        (("RTX 3090", "RTX 3090"), "dual-3090"),
+        (("RTX 4090",), "single-24gb"),
+        (("RTX 4060 Ti 16GB",), "single-16gb"),
+        (("M4 Max 128GB",), "mac-studio-128gb"),
+        (("DGX Spark",), None),
+        (("RTX 3060 12GB",), None),
+        (("RTX 5090", "RTX 3090"), None),
+        ((), "cpu"),
+    ],
+)
+def test_a_machine_is_matched_with_a_profile_that_plans_on_it_or_with_none(cards: Any, profile: Any) -> None:
+    rig = machine(*cards)
+    assert matching_profile(rig, catalog()) == profile
+    assert plan(rig, catalog().profiles[profile or "auto"], catalog()).reasons
 
 
 def test_a_thousand_machines_are_planned_and_none_stops_the_others() -> None:
