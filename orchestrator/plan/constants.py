@@ -46,7 +46,7 @@ SAMPLER_HIDDEN_COPIES = Constant(
     2,
 )
 PROFILE_BASE_MIB = Constant(
-    38.0,
+    40.0,
     "MiB",
     "input buffers, positions and block tables of the profiling run",
     "what the profiled peaks of vLLM 0.11 and 0.19 keep when vocabulary and width go to nought",
@@ -54,21 +54,21 @@ PROFILE_BASE_MIB = Constant(
 )
 #: Rows of hidden width that are alive in a layer, beside the two or three of the intermediate width.
 LAYER_HIDDEN_COPIES = Constant(
-    3.0,
+    2.0,
     "rows a token",
-    "the residual, the input and the output of a layer",
+    "the residual and what the layer works on",
     "profiled peaks of vLLM before V1 at 2048, 20000, 29000 and 32768 tokens a batch",
     3,
 )
 LAYER_HIDDEN_COPIES_COMPILED = Constant(
-    4.25,
+    5.5,
     "rows a token",
-    "the same in a compiled graph, which keeps one row more and pads",
+    "the same in a compiled graph, which keeps more of them at once and pads",
     "profiled peaks of vLLM 0.19 on llms whose vocabulary is small",
     1,
 )
 VISION_PROFILE_MIB = Constant(
-    165.0,
+    173.0,
     "MiB",
     "the picture tower's activations and the cache of encoded pictures, profiled together with the llm",
     "profiled peaks of vLLM 0.19 on seven llms with a tower, beside their own vocabulary's",
@@ -121,7 +121,7 @@ SGLANG_COMPUTE_MIB = Constant(
 )
 #: llama.cpp: rows in 32 bits that a recurrent layer keeps of its mixed projections.
 RECURRENT_COPIES = Constant(
-    5.0, "rows a token", "query, key, value, their convolution and the gate", "compute buffers of hybrid 27B llms", 4
+    6.5, "rows a token", "query, key, value, their convolution and the gate", "compute buffers of hybrid 27B llms", 4
 )
 #: What is gone of a card before a runtime measures what is free.
 CONTEXT_BEFORE_MIB = Constant(
