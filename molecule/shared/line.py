@@ -104,7 +104,8 @@ def declare(names: Sequence[str]) -> dict[str, list[str]]:
 def _rooms() -> tuple[Catalog, Ports, dict[str, Host]]:
     """Give the catalog, the line's ports over the scenario's state, and the lab's hosts by name."""
     catalog, lab = load(), Lab(SCENARIO.lab)
-    return catalog, real(SCENARIO, catalog, lab, lambda _: False), {made.name: as_host(made) for made in lab.hosts()}
+    ports = real(SCENARIO, catalog, lab, confirm=lambda _: False, ready_to_ask=lambda: None)
+    return catalog, ports, {made.name: as_host(made) for made in lab.hosts()}
 
 
 def _checked(host: Host, rendered: Rendered, lock: Lock, state: HostState, progress: Progress) -> Applied:
