@@ -165,6 +165,8 @@ def test_a_new_release_a_drift_a_rollback_and_a_stop(rig: Rig) -> None:
     stop(rig.host, rig.work, silent)
     assert rig.ssh("systemctl is-active agentrig-runtime agentrig-gateway", fine=False).split() == ["inactive"] * 2
 
+    assert rig.ssh("ls /etc/systemd/system/multi-user.target.wants | grep agentrig || :") == "", "not at the next boot"
+
     remove(rig.host, [first.manifest], rig.work, silent, purge=False)
     assert rig.ssh("ls /etc/systemd/system/multi-user.target.wants | grep agentrig || :") == ""
     assert rig.ssh("test -e /opt/agentrig/current && echo there || echo gone").strip() == "gone"

@@ -177,13 +177,16 @@ def started(params, *, check):
 
 
 def stopped(params, *, check):
-    """Stop the unit; its links stay."""
+    """Stop the unit and keep it from the next boot; its file stays for reading."""
     name = params["name"]
-    if show(name, "ActiveState").get("ActiveState") in (None, "inactive", "failed"):
-        return []
+    enabling = sorted(UNITS.glob(f"*.wants/{name}"))
+    running = show(name, "ActiveState").get("ActiveState") not in (None, "inactive", "failed")
     if not check:
-        run(["systemctl", "stop", name])
-    return [f"stop {name}"]
+        for path in enabling:
+            discard(path)
+        if running:
+            run(["systemctl", "stop", name])
+    return [f"remove {path}" for path in enabling] + ([f"stop {name}"] if running else [])
 
 
 def absent(params, *, check):
@@ -192,7 +195,6 @@ def absent(params, *, check):
     folders = show(name, *OWN_FOLDERS) if params["purge"] else {}
     changes = stopped(params, check=check)
     paths = {pathlib.Path(each["path"]) for each in params["links"]} | {UNITS / name, UNITS / f"{name}.d"}
-    paths |= set(UNITS.glob(f"*.wants/{name}"))
     paths |= {STARTED / name}
     for key, base in OWN_FOLDERS.items():
         for own in folders.get(key, "").split():
