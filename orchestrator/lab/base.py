@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import UsageError
+from orchestrator.archive_keys import family_keyring
 from orchestrator.lab import systems
 from orchestrator.lab.commands import run
 from orchestrator.progress import Event
@@ -98,17 +98,16 @@ _TAR = ("--use-compress-program=zstd -T0", "--numeric-owner", "--xattrs", "--xat
 
 
 def _make(system: System, tree: Path, progress: Progress) -> None:
-    """Make a tree with debootstrap, from the archives that this machine itself uses."""
-    if not Path(system.keyring).is_file():
-        raise UsageError(
-            f"the keys of the archive of {system.name} are not on this machine",
-            where=system.keyring,
-            do=f"apt-get install {system.keyring_package}",
-        )
+    """Make a tree with debootstrap, from the archives that this machine itself uses, else its own choice."""
+    keyring = Path(system.keyring)
+    if not keyring.is_file():
+        progress(Event("lab", f"fetching the keys of the archive of {system.name}"))
+        keyring = family_keyring(system.family)
     own = systems.os_release(Path("/etc/os-release").read_text(encoding="utf-8"))
     archives = systems.archives_for(system, own, systems.sources_of(Path("/etc/apt")))
     progress(Event("lab", f"making the base tree of {system.name} with debootstrap, once: about two minutes"))
-    run(_debootstrap(system, tree, archives), what=f"the base tree of {system.name} was not made")
+    run(_debootstrap(system, keyring, tree, archives), what=f"the base tree of {system.name} was not made")
+    archives = archives or systems.archives_in(system, systems.sources_of(tree / "etc/apt"))
     if archives:
         (tree / "etc/apt/sources.list").write_text(systems.sources_list(system, archives), encoding="utf-8")
         progress(Event("lab", f"bringing the base tree of {system.name} up to date"))
@@ -116,19 +115,20 @@ def _make(system: System, tree: Path, progress: Progress) -> None:
     run([*_WALLED, *finish], what=f"the base tree of {system.name} was not finished")
 
 
-def _debootstrap(system: System, tree: Path, archives: tuple[Archive, ...]) -> list[str]:
-    """Give the command that makes a tree."""
+def _debootstrap(system: System, keyring: Path, tree: Path, archives: tuple[Archive, ...]) -> list[str]:
+    """Give the command that makes a tree; an empty address is debootstrap's own choice."""
     return [
         *_WALLED,
         "debootstrap",
         "--variant=minbase",
-        f"--keyring={system.keyring}",
+        f"--keyring={keyring}",
         "--force-check-gpg",
         f"--components={','.join(system.components)}",
         f"--include={','.join(system.packages)}",
         system.suite,
         str(tree),
-        *[archive.uri for archive in archives[:1]],
+        archives[0].uri if archives else "",
+        *([system.script] if system.script else []),
     ]
 
 

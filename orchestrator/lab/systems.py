@@ -30,10 +30,16 @@ class System:
     packages: tuple[str, ...]
     #: Units that a lab host goes without: they ask an archive nobody can reach, or show the kernel's inside.
     masked: tuple[str, ...]
+    #: debootstrap's script where it may not know the suite; None: the one of the suite's own name.
+    script: str | None = None
 
     def recipe(self) -> dict[str, object]:
-        """Give what a tree of it depends on, as plain values."""
-        return {"recipe": RECIPE, **asdict(self)}
+        """Give what a tree of it depends on, as plain values; what is left out does not count."""
+        return {"recipe": RECIPE} | {name: value for name, value in asdict(self).items() if value is not None}
+
+    def security_of(self, main: str) -> tuple[str, str]:
+        """Give address and suite of the security archive beside a main one that debootstrap chose."""
+        return (main if self.family == "ubuntu" else f"{main.rstrip('/')}-security", f"{self.suite}-security")
 
 
 #: A minimal server: what its installer leaves, and what Ansible needs to work there.
@@ -72,6 +78,27 @@ SYSTEMS: Mapping[str, System] = {
             keyring_package="debian-archive-keyring",
             packages=_PACKAGES,
             masked=_MASKED,
+        ),
+        System(
+            name="debian-13",
+            family="debian",
+            suite="trixie",
+            components=("main",),
+            keyring=_DEBIAN_KEYRING,
+            keyring_package="debian-archive-keyring",
+            packages=_PACKAGES,
+            masked=_MASKED,
+        ),
+        System(
+            name="ubuntu-24.04",
+            family="ubuntu",
+            suite="noble",
+            components=("main", "universe"),
+            keyring="/usr/share/keyrings/ubuntu-archive-keyring.gpg",
+            keyring_package="ubuntu-keyring",
+            packages=_PACKAGES,
+            masked=(*_MASKED, "motd-news.timer"),
+            script="gutsy",
         ),
     )
 }
@@ -163,6 +190,15 @@ def archives_for(system: System, own: Mapping[str, str], sources: Iterable[Archi
         return ()
     found = [Archive(main, (system.suite, f"{system.suite}-updates"))]
     return (*found, Archive(security, (f"{system.suite}-security",))) if security else tuple(found)
+
+
+def archives_in(system: System, sources: Iterable[Archive]) -> tuple[Archive, ...]:
+    """Give the archives of a system from what debootstrap wrote into its tree: its own choice, updates and security."""
+    main = next((archive.uri for archive in sources if system.suite in archive.suites), None)
+    if main is None:
+        return ()
+    address, suite = system.security_of(main)
+    return (Archive(main, (system.suite, f"{system.suite}-updates")), Archive(address, (suite,)))
 
 
 def sources_list(system: System, archives: Iterable[Archive]) -> str:

@@ -12,12 +12,15 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote
 
 from orchestrator.errors import LockError
 from orchestrator.lock import apt_parse, apt_reach
+from orchestrator.lock.arriving import watched
 from orchestrator.lock.children import ends_with_us
 from orchestrator.lock.wanted import DEB_ARCHITECTURES
 from orchestrator.lockfile import Artefact, PackageChange
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     from orchestrator.lock.store import Store
     from orchestrator.snapshot import AptSource, HostSnapshot, Package
 
+#: What no path in apt's configuration, or in a message to its helpers, may hold.
+_ODD = re.compile(r'["\\\r\n]')
 _CONFIGURATION = """\
 Dir "{root}";
 Dir::State "state";
@@ -45,6 +50,7 @@ APT::Sandbox::User "";
 APT::Install-Recommends "false";
 APT::Update::Error-Mode "any";
 Acquire::Languages "none";
+Acquire::ForceHash "SHA256";
 Acquire::Retries "2";
 Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
 Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled "false";
@@ -132,11 +138,11 @@ def private_root(
     architecture = DEB_ARCHITECTURES.get(snapshot.arch)
     if architecture is None:
         raise LockError(f"apt packages for {snapshot.arch} are not resolved here", where=snapshot.name)
-    sources, keyrings = apt_reach.archives(snapshot), apt_reach.keyrings()
+    sources, keyrings = apt_reach.archives(snapshot), apt_reach.keyrings(snapshot.os.id)
     known = {one.signed_by: path for one in sources if (path := apt_reach.keyring_of(one, keyrings))}
     usable = [one for one in sources if not one.signed_by or one.signed_by in known]
-    with store.workroom() as folder:
-        indexes = _indexes(usable, architecture)
+    with _workroom(store) as folder:
+        indexes = _indexes(usable, architecture, folder)
         _lay_out(folder, [str(path) for path in keyrings])
         (folder / "state/status").write_text(apt_parse.status_of(packages), encoding="utf-8")
         (folder / "etc/preferences").write_text(apt_parse.preferences(held), encoding="utf-8")
@@ -148,6 +154,24 @@ def private_root(
             fcntl.flock(busy, fcntl.LOCK_EX)
             root.update()
             yield root
+
+
+@contextlib.contextmanager
+def _workroom(store: Store) -> Iterator[Path]:
+    """Give a folder to work in whose path apt can tell its helpers: the store's, or one in /tmp where that is odd.
+
+    apt.conf(5) knows no escape, and apt's helpers are told of a path in a line (apt's "method interface").
+    """
+    if _ODD.search(str(store.root)) is None:
+        with store.workroom() as room:
+            yield room
+        return
+    for stale in Path("/tmp").glob("agentrig-apt-*"):  # noqa: S108 - only this user's own are touched
+        with contextlib.suppress(OSError, ValueError):
+            if stale.stat().st_uid == os.geteuid() and not Path("/proc", str(int(stale.name.split("-")[2]))).exists():
+                shutil.rmtree(stale)
+    with tempfile.TemporaryDirectory(prefix=f"agentrig-apt-{os.getpid()}-", dir="/tmp") as room:
+        yield Path(room)
 
 
 class Closure(NamedTuple):
@@ -192,8 +216,9 @@ def fetch_debs(debs: Iterable[Artefact], snapshot: HostSnapshot, store: Store) -
     missing = [deb for deb in debs if deb.digest and not store.has(deb.digest)]
     if not missing:
         return
-    with private_root(snapshot, (), {}, store) as root, store.workroom() as room:
-        root.download({deb.name: deb.version for deb in missing}, room)
+    with private_root(snapshot, (), {}, store) as root, _workroom(store) as room:
+        with watched(room, sum(deb.bytes or 0 for deb in missing) or None):
+            root.download({deb.name: deb.version for deb in missing}, room)
         for deb in missing:
             if not (room / deb.filename).is_file():
                 raise LockError(f"apt fetched another file than {deb.filename}", where=f"{deb.name} {deb.version}")
@@ -242,11 +267,14 @@ def _pinned(packages: Mapping[str, str]) -> list[str]:
     return [f"{name}={version}" for name, version in packages.items()]
 
 
-def _indexes(sources: Sequence[AptSource], architecture: str) -> Path:
-    """Give the folder of downloaded indexes for some sources: kept, so that a second resolution asks only for news."""
+def _indexes(sources: Sequence[AptSource], architecture: str, otherwise: Path) -> Path:
+    """Give the folder of downloaded indexes for some sources: kept, so that a second resolution asks only for news.
+
+    Where apt cannot be told of the cache's path they lie in ``otherwise``.
+    """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     name = digest_of([architecture, *sorted([one.uri, one.suite, *one.components] for one in sources)])[:16]
-    folder = cache / "agentrig/apt" / name
+    folder = (otherwise if _ODD.search(str(cache)) else cache) / "agentrig/apt" / name
     (folder / "lists/partial").mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -259,8 +287,13 @@ def _lay_out(folder: Path, keyrings: Iterable[str]) -> None:
 
 
 def _complaint(error: str, output: str) -> str:
-    """Give apt's own errors in one line, without addresses; of unmet dependencies the first one too."""
+    """Give apt's own errors in one line, files named without addresses; of unmet dependencies the first one too."""
     lines = [line.removeprefix("E:").strip() for line in error.splitlines() if line.startswith("E:")]
     unmet = re.search(r"^ (\S+ : .+(?:\n {3,}.+)*)", output, re.MULTILINE)
     told = [*lines[:3], " ".join(unmet[1].split())] if unmet else lines[:3]
-    return re.sub(r"\S*://\S+", "the archive", "; ".join(told))
+    return re.sub(r"\S*://\S*?([^\s/]*)(?=\s|$)", _named, "; ".join(told))
+
+
+def _named(address: re.Match[str]) -> str:
+    """Give a file by its name alone: the archive's own file, or the archive."""
+    return f"{unquote(address[1])} of the archive" if "." in address[1] else "the archive"

@@ -124,13 +124,13 @@ def interpreter(installed: Mapping[str, str], present: str | None) -> str | None
     return fitting[0] if len(fitting) == 1 else present
 
 
-def mirror_sources(mirror: str, codename: str) -> tuple[AptSource, ...]:
+def mirror_sources(mirror: str, codename: str, components: tuple[str, ...] = ("main",)) -> tuple[AptSource, ...]:
     """Give the sources of a mirror: addresses with blanks between; one in ``-security`` has that suite."""
     found: list[AptSource] = []
     for uri in mirror.split():
         security = uri.rstrip("/").endswith("-security")
         suites = (f"{codename}-security",) if security else (codename, f"{codename}-updates")
-        found.extend(AptSource(uri=uri, suite=suite, components=("main",)) for suite in suites)
+        found.extend(AptSource(uri=uri, suite=suite, components=components) for suite in suites)
     return tuple(found)
 
 

@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator import archive_keys
 from orchestrator.errors import LockError
 from orchestrator.lock import apt_parse
 
@@ -33,7 +34,7 @@ def archives(snapshot: HostSnapshot) -> tuple[AptSource, ...]:
     """
     codename = snapshot.os.codename
     if mirror := os.environ.get(MIRROR):
-        return apt_parse.mirror_sources(mirror, codename)
+        return apt_parse.mirror_sources(mirror, codename, archive_keys.components_of(snapshot.os.id))
     if own := apt_parse.of_suite(snapshot.apt_sources, codename):
         return own
     with contextlib.suppress(OSError):
@@ -53,10 +54,17 @@ def way_out() -> str:
     return "".join(f"{line}\n" for line in _REACH.findall(dumped))
 
 
-def keyrings() -> tuple[Path, ...]:
-    """Give the keyrings of distributions' archives on this machine; keys that were withdrawn are left out."""
+def keyrings(distribution: str = "") -> tuple[Path, ...]:
+    """Give the keyrings of distributions' archives on this machine; keys that were withdrawn are left out.
+
+    Of ``distribution`` (``ID`` of os-release) the keyring is fetched where this machine lacks it; raises UsageError
+    where that does not go.
+    """
     places = (Path("/usr/share/keyrings").glob("*archive*"), Path("/etc/apt/trusted.gpg.d").glob("*"))
     found = {path.name: path for place in places for path in place if path.suffix in {".gpg", ".asc"}}
+    if distribution in archive_keys.FAMILIES:
+        own = archive_keys.family_keyring(distribution)
+        found.setdefault(own.name, own)
     return tuple(path for name, path in sorted(found.items()) if "removed" not in name)
 
 
@@ -64,9 +72,9 @@ def keyring_of(source: AptSource, known: Iterable[Path]) -> str | None:
     """Give this machine's keyring for a source that names one: of the same name, never another."""
     if not source.signed_by.startswith("/"):
         return None
-    name = Path(source.signed_by).name
-    candidates = [*known, Path("/usr/share/keyrings", name), Path(source.signed_by)]
-    return next((str(path) for path in candidates if path.name == name and path.is_file()), None)
+    names = archive_keys.same_keyring(source.signed_by)
+    places = [*known, *(Path("/usr/share/keyrings", name) for name in names), Path(source.signed_by)]
+    return next((str(path) for name in names for path in places if path.name == name and path.is_file()), None)
 
 
 def _sources_here() -> tuple[AptSource, ...]:

@@ -10,6 +10,7 @@ from orchestrator.errors import UsageError
 from orchestrator.lab.systems import (
     Archive,
     archives_for,
+    archives_in,
     os_release,
     parse_deb822,
     parse_one_line_style,
@@ -110,3 +111,15 @@ def test_an_unknown_system_is_refused_with_those_that_are_known() -> None:
 
 def test_os_release_is_read_with_its_quotes() -> None:
     assert os_release('# x\nID=debian\nPRETTY_NAME="Debian GNU/Linux 12"\n\n')["PRETTY_NAME"] == "Debian GNU/Linux 12"
+
+
+def test_a_tree_of_another_family_keeps_the_address_that_debootstrap_chose() -> None:
+    written = [Archive("http://m/ubuntu", ("noble",))]
+    assert archives_in(system_named("ubuntu-24.04"), written) == (
+        Archive("http://m/ubuntu", ("noble", "noble-updates")),
+        Archive("http://m/ubuntu", ("noble-security",)),
+    )
+    assert archives_in(system_named("debian-13"), [Archive("http://m/debian/", ("trixie",))])[1] == Archive(
+        "http://m/debian-security", ("trixie-security",)
+    )
+    assert archives_in(system_named("debian-12"), written) == ()
