@@ -7,27 +7,30 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from orchestrator.detect import Question
-from orchestrator.errors import VerifyError
+from orchestrator.errors import AgentrigError, VerifyError
 from orchestrator.evidence import AREAS, Check, Evidence
 from orchestrator.line.draft import unread
 from orchestrator.line.values import Draft, Endpoint
 from orchestrator.manifest import Manifest, Reading, compare, restore
-from orchestrator.verify import Subject
+from orchestrator.verify import AGAIN_NAMES, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
+    from orchestrator.catalog.rows import WireForm
     from orchestrator.deployment import Deployment, StandIn
     from orchestrator.evidence import Area
     from orchestrator.inventory import Host
     from orchestrator.line.ports import Ports, Way
     from orchestrator.lockfile import Lock
+    from orchestrator.verify.gateway import Form
 
 
 def accept(one: Draft, manifest: Manifest, lock: Lock, way: Way) -> Evidence:
-    """Give the evidence of one host: its reading against the manifest, then every check of every area."""
-    return examine(one.host, one.applied, one.stand_ins, manifest, lock.lock_digest, AREAS, way)
+    """Give the evidence of one host: its reading against the manifest, every check, and again after a restart."""
+    seconds = float(one.rendered.variables.get("runtime_seconds", 0))
+    return examine(one.host, one.applied, one.stand_ins, manifest, lock.lock_digest, AREAS, way, restart_within=seconds)
 
 
 def examine(  # noqa: PLR0913, PLR0917 - the values of one acceptance
@@ -38,8 +41,14 @@ def examine(  # noqa: PLR0913, PLR0917 - the values of one acceptance
     lock_digest: str,
     areas: Collection[Area],
     way: Way,
+    *,
+    restart_within: float | None = None,
 ) -> Evidence:
-    """Run the checks of some areas against a host that has a manifest."""
+    """Run the checks of some areas against a host that has a manifest.
+
+    With ``restart_within`` its runtime is then started anew, and must answer within so many seconds; without it
+    nothing on the host is changed.
+    """
     began, start = datetime.now(tz=UTC).isoformat(timespec="seconds"), time.monotonic()
     reading = reading_of(host, manifest, way.ports)
     agrees = (agreement(manifest, reading),) if "host" in areas else ()
@@ -53,8 +62,12 @@ def examine(  # noqa: PLR0913, PLR0917 - the values of one acceptance
             base_url=base_url,
             token=state.secrets()["gateway_token"],
             runtime_port=deployment.runtime_port,
+            agents=tuple(row for name, row in way.ports.catalog.agents.items() if name in deployment.agents),
+            lacking=lacking(deployment, way.ports),
         )
         checks = agrees + way.ports.accept(subject, areas, way.progress)
+        if restart_within is not None:
+            checks += after_restart(subject, checks, restart_within, way)
     return Evidence(
         host=host.name,
         deployment_id=manifest.release,
@@ -65,6 +78,30 @@ def examine(  # noqa: PLR0913, PLR0917 - the values of one acceptance
         checks=checks,
         stand_ins=stand_ins,
     )
+
+
+def after_restart(subject: Subject, before: tuple[Check, ...], within: float, way: Way) -> tuple[Check, ...]:
+    """Start the runtime of a host anew and give the checks of what then answers; skipped where it would prove nothing.
+
+    ``before`` are the checks so far: what is not accepted anyway is not made to start again.
+    """
+    failed = next((check.name for check in before if check.result == "failed"), None)
+    foreign = subject.deployment.runtime_url
+    if failed or foreign:
+        why = f"{foreign} is not ours to start anew" if foreign else f"not accepted before it: {failed}"
+        return _untried(why, "endpoint", "tools")
+    try:
+        seconds = way.ports.restart(subject.host, subject.manifest, way.progress)
+    except AgentrigError as error:
+        started = Check(area="endpoint", name=AGAIN_NAMES[0], result="failed", detail=error.what)
+        return (started, *_untried("it did not start", "tools"))
+    return way.ports.again(subject, seconds, within, way.progress)
+
+
+def _untried(why: str, *areas: Area) -> tuple[Check, ...]:
+    """Name the checks after a restart that were not tried, of these areas."""
+    names: dict[Area, str] = dict(zip(("endpoint", "tools"), AGAIN_NAMES, strict=True))
+    return tuple(Check(area=area, name=names[area], result="skipped", detail=why) for area in areas)
 
 
 def reading_of(host: Host, manifest: Manifest, ports: Ports) -> Reading:
@@ -103,6 +140,20 @@ def chat(one: Draft, ports: Ports) -> Check:
     token = ports.state_of(one.host).secrets()["gateway_token"]
     with ports.reach(one.host, one.applied.gateway_port) as base_url:
         return ports.chat(base_url, token, one.applied.served_name)
+
+
+def lacking(deployment: Deployment, ports: Ports) -> dict[Form, str]:
+    """Give the wire forms that the deployment's runtime does not speak, each with the reason."""
+    row = ports.catalog.runtimes[deployment.runtime]
+    forms: dict[Form, WireForm] = {"openai": row.openai, "anthropic": row.anthropic}
+    return {name: form.why or f"{row.title} does not" for name, form in forms.items() if not form.spoken}
+
+
+def notes_of(one: Draft, ports: Ports) -> tuple[str, ...]:
+    """Give what a host's owner should know of what serves, and which wire form is not there and why."""
+    names = {"openai": "OpenAI", "anthropic": "Anthropic"}
+    missing = lacking(one.applied, ports).items()
+    return (*one.notes, *(f"the {names[form]} wire form is not served: {why}" for form, why in missing))
 
 
 def endpoint_of(one: Draft, ports: Ports) -> Endpoint:

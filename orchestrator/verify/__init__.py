@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.verify.acceptance import chat_once, run
+from orchestrator.verify.acceptance import AGAIN_NAMES, again, chat_once, run
 from orchestrator.verify.subject import Subject
 
-__all__ = ["Subject", "chat_once", "run"]
+__all__ = ["AGAIN_NAMES", "Subject", "again", "chat_once", "run"]

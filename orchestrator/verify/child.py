@@ -1,7 +1,7 @@
 """The child process of verify: a host and its manifest as JSON on standard input, a check a line on standard output.
 
 It runs the specs with pytest and testinfra, over one connection that is closed afterwards. Exit 0 when the specs
-were run, whatever they found.
+were run, whatever they found. With a command in the manifest's place it runs that, and answers what it printed.
 """
 
 from __future__ import annotations
@@ -38,14 +38,24 @@ def main() -> int:
     _end_with_parent()
     question = json.load(sys.stdin)
     host = Host.model_validate(question["host"])
-    manifest = Manifest.model_validate(question["manifest"])
     with (
         _answers() as answers,
         tempfile.TemporaryDirectory(prefix="agentrig-", dir=_SHORT_FOLDER) as folder,
         _connection(host, Path(folder)) as where,
     ):
-        _run(manifest, Path(folder), where, SpecReports(answers))
+        if "command" in question:
+            answers.write(_asked(question["command"], where))
+        else:
+            _run(Manifest.model_validate(question["manifest"]), Path(folder), where, SpecReports(answers))
     return 0
+
+
+def _asked(command: str, where: list[str]) -> str:
+    """Run one command on the host; give its exit code and what it printed, as JSON."""
+    import testinfra  # noqa: PLC0415 - loaded here and nowhere else
+
+    done = testinfra.get_host(where[0].removeprefix("--hosts="), sudo="--sudo" in where).run(command)
+    return json.dumps({"exit_code": done.rc, "stdout": done.stdout, "stderr": done.stderr})
 
 
 def _end_with_parent() -> None:
@@ -71,12 +81,22 @@ def _connection(host: Host, folder: Path) -> Iterator[list[str]]:
         yield ["--hosts=local://", *sudo]
         return
     settings = folder / "ssh_config"
-    settings.write_text(ssh_config(host, folder / "c"), encoding="utf-8")
+    settings.write_text(ssh_config(_linked(host, folder), folder / "c"), encoding="utf-8")
     target = f"[{host.address}]" if ":" in host.address else host.address
     try:
         yield [f"--hosts=ssh://{target}?ssh_config={settings}&controlpersist={_PERSIST_SECONDS}", *sudo]
     finally:
         subprocess.run(["ssh", "-F", settings, "-O", "exit", host.address], capture_output=True, check=False)
+
+
+def _linked(host: Host, folder: Path) -> Host:
+    """Give the host with links to its files: ssh's settings are lines, and no line can hold every path."""
+    found = {}
+    for name, path in {"private_key": host.private_key, "known_hosts": host.known_hosts}.items():
+        if path:
+            (folder / name).symlink_to(path)
+            found[name] = str(folder / name)
+    return host.model_copy(update=found)
 
 
 def ssh_config(host: Host, control_path: Path) -> str:
@@ -86,7 +106,7 @@ def ssh_config(host: Host, control_path: Path) -> str:
     """
     settings = {
         "Port": str(host.port),
-        "User": host.user,
+        "User": f'"{host.user}"',
         "BatchMode": "yes",
         "ConnectTimeout": "10",
         "ServerAliveInterval": "5",

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import secrets
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.evidence import Check
 from orchestrator.verify import streaming
 from orchestrator.verify.gateway import READ_SECONDS, Unanswered, credentials, shown
 from orchestrator.verify.subject import Figure, check
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
-    from orchestrator.evidence import Check
     from orchestrator.verify.gateway import Form, Gateway
 
 _SHORT_PROMPT = "Reply with the single word: ready"
@@ -35,11 +36,18 @@ _ADMIN_PATHS = ("/slots", "/props", "/metrics", "/version", "/load", "/server_in
 _FORM_NAMES: dict[Form, str] = {"openai": "OpenAI", "anthropic": "Anthropic"}
 
 
-def checks(gateway: Gateway, token: str, served_name: str) -> Iterator[Check]:
-    """Give every check of the endpoint, one after the other."""
+def name_of_chat(form: Form) -> str:
+    """Give the name of the check of a form's short chat."""
+    return f"chat, {_FORM_NAMES[form]} form"
+
+
+def checks(
+    gateway: Gateway, token: str, served_name: str, lacking: Mapping[Form, str] = MappingProxyType({})
+) -> Iterator[Check]:
+    """Give every check of the endpoint, one after the other. ``lacking``: a wire form that is not spoken -> why."""
     yield identity(gateway, served_name)
     for form in _FORM_NAMES:
-        yield chat(gateway, form, served_name)
+        yield unspoken(form, lacking[form]) if form in lacking else chat(gateway, form, served_name)
     yield stream(gateway, served_name)
     for form in _FORM_NAMES:
         yield refusal_without_token(gateway, form, served_name)
@@ -58,6 +66,11 @@ def identity(gateway: Gateway, served_name: str) -> Check:
         return check("endpoint", name, [_said(error, "/v1/models")])
     faults = [] if served_name in names else [f"expected {served_name}, found {', '.join(names) or 'no llm'}"]
     return check("endpoint", name, faults, f"serves {', '.join(names)}")
+
+
+def unspoken(form: Form, why: str) -> Check:
+    """Say of a wire form that is not promised why there is nothing to try."""
+    return Check(area="endpoint", name=f"chat, {_FORM_NAMES[form]} form", result="skipped", detail=f"not spoken: {why}")
 
 
 def chat(gateway: Gateway, form: Form, served_name: str) -> Check:

@@ -59,23 +59,25 @@ class Gateway:
         with self._request("GET", path, credentials("openai", self._token)) as (response, began):
             return Answer(response.status_code, response.text, time.monotonic() - began)
 
-    def chat(self, form: Form, body: Mapping[str, Any]) -> Answer:
-        """Send one chat in the given form with the token; raises ``Unanswered``."""
-        return self.chat_as(form, body, credentials(form, self._token))
+    def chat(self, form: Form, body: Mapping[str, Any], seconds: int = READ_SECONDS) -> Answer:
+        """Send one chat in the given form with the token and wait so many seconds for it; raises ``Unanswered``."""
+        return self.chat_as(form, body, credentials(form, self._token), seconds)
 
-    def chat_as(self, form: Form, body: Mapping[str, Any], headers: Mapping[str, str]) -> Answer:
+    def chat_as(
+        self, form: Form, body: Mapping[str, Any], headers: Mapping[str, str], seconds: int = READ_SECONDS
+    ) -> Answer:
         """Send one chat with the given headers in the place of the token's; raises ``Unanswered``."""
-        with self._request("POST", _CHAT_PATHS[form], headers, body) as (response, began):
+        with self._request("POST", _CHAT_PATHS[form], headers, body, seconds) as (response, began):
             return Answer(response.status_code, response.text, time.monotonic() - began)
 
     @contextmanager
-    def stream(self, body: Mapping[str, Any]) -> Iterator[Iterator[tuple[float, bytes]]]:
-        """Send one streamed chat in the OpenAI form; gives what arrives, each piece with its seconds since the request.
+    def stream(self, body: Mapping[str, Any], form: Form = "openai") -> Iterator[Iterator[tuple[float, bytes]]]:
+        """Send one streamed chat; gives what arrives, each piece with its seconds since the request.
 
         Raises ``Unanswered``: also where the answer is no event stream.
         """
-        headers = credentials("openai", self._token)
-        with self._request("POST", _CHAT_PATHS["openai"], headers, {**body, "stream": True}) as (response, began):
+        headers = credentials(form, self._token)
+        with self._request("POST", _CHAT_PATHS[form], headers, {**body, "stream": True}) as (response, began):
             if response.status_code != 200:  # noqa: PLR2004 - HTTP's own number
                 raise Unanswered(f"HTTP {response.status_code}: {shown(response.text)}")
             kind = response.headers.get("content-type", "")
@@ -90,6 +92,7 @@ class Gateway:
         path: str,
         headers: Mapping[str, str],
         body: Mapping[str, Any] | None = None,
+        seconds: int = READ_SECONDS,
     ) -> Iterator[tuple[requests.Response, float]]:
         import requests  # noqa: PLC0415 - slow to import
 
@@ -106,18 +109,18 @@ class Gateway:
                     json=body,
                     stream=True,
                     allow_redirects=False,
-                    timeout=(CONNECT_SECONDS, READ_SECONDS),
+                    timeout=(CONNECT_SECONDS, seconds),
                 ) as response:
                     yield response, began
             except requests.exceptions.RequestException as error:
-                raise Unanswered(self._readable(error)) from error
+                raise Unanswered(self._readable(error, seconds)) from error
 
-    def _readable(self, error: requests.exceptions.RequestException) -> str:
+    def _readable(self, error: requests.exceptions.RequestException, seconds: int) -> str:
         from requests import exceptions  # noqa: PLC0415 - slow to import
 
         sentences: tuple[tuple[type[Exception], str], ...] = (
             (exceptions.ConnectTimeout, f"no connection to {self.base_url} within {CONNECT_SECONDS} s"),
-            (exceptions.ReadTimeout, f"no answer from {self.base_url} within {READ_SECONDS} s"),
+            (exceptions.ReadTimeout, f"no answer from {self.base_url} within {seconds} s"),
             (exceptions.SSLError, f"the certificate of {self.base_url} is not one of ours"),
             (exceptions.ChunkedEncodingError, f"{self.base_url} broke off in the middle of its answer"),
             (exceptions.ConnectionError, f"no connection to {self.base_url}, or it broke off"),

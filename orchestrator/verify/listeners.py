@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchestrator.evidence import Check
 from orchestrator.verify.subject import Figure, check
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from orchestrator.evidence import Check
     from orchestrator.manifest import Manifest, Reading
     from orchestrator.snapshot import Listener
 
@@ -41,6 +41,11 @@ def runtime_check(reading: Reading | None, port: int) -> Check:
     found = [item for item in reading.listeners if item.protocol == "tcp" and item.port == port]
     faults = [f"it listens on {_named(item)}" for item in found if item.address != "127.0.0.1"]
     return check("host", RUNTIME_NAME, faults if found else [f"nothing listens on tcp port {port}"], f"port {port}")
+
+
+def foreign_check(url: str) -> Check:
+    """Say of an endpoint that is not ours that its socket is its owner's."""
+    return Check(area="host", name=RUNTIME_NAME, result="skipped", detail=f"{url} is not ours, and left as it is")
 
 
 def _by_socket(listeners: Iterable[Listener]) -> dict[tuple[str, str, int], Listener]:

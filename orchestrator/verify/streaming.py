@@ -1,4 +1,4 @@
-"""Server-sent events of the OpenAI form, as they arrive."""
+"""Server-sent events of both wire forms, as they arrive."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.verify.gateway import Unanswered, json_object
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 _END = "[DONE]"
 
@@ -18,7 +18,8 @@ class Told:
     """One streamed answer: its pieces of text and of tool calls in their order.
 
     ``first_seconds`` is when the first piece came, ``last_seconds`` when the last did, from the request on;
-    ``arrivals`` counts the separate reads of the connection that held pieces; ``ended`` tells whether ``[DONE]`` came.
+    ``arrivals`` counts the separate reads of the connection that held pieces; ``ended`` tells whether ``[DONE]`` came;
+    ``reason`` is the finish_reason, None where none was told.
     """
 
     texts: tuple[str, ...]
@@ -27,6 +28,7 @@ class Told:
     first_seconds: float | None
     last_seconds: float | None
     ended: bool
+    reason: str | None = None
 
     @property
     def text(self) -> str:
@@ -39,7 +41,7 @@ def read(pieces: Iterable[tuple[float, bytes]]) -> Told:
     texts: list[str] = []
     calls: list[Mapping[str, Any]] = []
     times: list[float] = []
-    ended = False
+    ended, reason = False, None
     rest = b""
     for seconds, piece in pieces:
         *lines, rest = (rest + piece).split(b"\n")
@@ -48,13 +50,15 @@ def read(pieces: Iterable[tuple[float, bytes]]) -> Told:
             if data == _END:
                 ended = True
             else:
-                delta = _delta(data)
+                choice = _choice(data)
+                delta = choice.get("delta") or {}
+                reason = choice.get("finish_reason") or reason
                 texts += [delta["content"]] if delta.get("content") else []
                 calls += delta.get("tool_calls") or []
         if len(texts) + len(calls) > before:
             times.append(seconds)
     first, last = (times[0], times[-1]) if times else (None, None)
-    return Told(tuple(texts), tuple(calls), len(times), first, last, ended)
+    return Told(tuple(texts), tuple(calls), len(times), first, last, ended, reason)
 
 
 def _data(lines: Iterable[bytes]) -> Iterable[str]:
@@ -64,9 +68,27 @@ def _data(lines: Iterable[bytes]) -> Iterable[str]:
             yield value.strip()
 
 
-def _delta(data: str) -> dict[str, Any]:
+def _choice(data: str) -> dict[str, Any]:
+    choices = _event(data).get("choices") or [{}]
+    choice = choices[0]
+    if not isinstance(choice, dict):
+        raise Unanswered(f"the stream told of no choice: {data}"[:200])
+    return choice
+
+
+def _event(data: str) -> dict[str, Any]:
     event = json_object(data)
     if "error" in event:
         raise Unanswered(f"the stream told of an error: {event['error']}"[:200])
-    choices = event.get("choices") or [{}]
-    return choices[0].get("delta") or {}
+    return event
+
+
+def events(pieces: Iterable[tuple[float, bytes]]) -> Iterator[dict[str, Any]]:
+    """Give the events of a stream in the Anthropic form; raises ``Unanswered`` as ``read`` does.
+
+    A closing ``[DONE]``, which vLLM adds, is passed over.
+    """
+    rest = b""
+    for _, piece in pieces:
+        *lines, rest = (rest + piece).split(b"\n")
+        yield from (_event(data) for data in _data(lines) if data != _END)

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from orchestrator.evidence import Area, Check
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
+    from orchestrator.catalog.rows import AgentRow
     from orchestrator.deployment import Deployment
     from orchestrator.inventory import Host
     from orchestrator.manifest import Manifest, Reading
+    from orchestrator.verify.gateway import Form
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +33,10 @@ class Subject:
     token: str = field(repr=False)
     ca_file: str | None = None
     runtime_port: int = 18080
+    #: The rows of the deployment's agents.
+    agents: tuple[AgentRow, ...] = ()
+    #: Wire forms that what serves does not speak, each with the reason.
+    lacking: Mapping[Form, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +60,8 @@ def check(area: Area, name: str, faults: Iterable[str], detail: str = "", figure
         limit=figure.limit if figure else None,
         detail="; ".join(found) if found else detail,
     )
+
+
+def skipped(area: Area, name: str, why: str) -> Check:
+    """Give a check that was not tried, with the reason; it never counts as passed."""
+    return Check(area=area, name=name, result="skipped", detail=why)

@@ -1,32 +1,35 @@
-"""A streamed tool call whose argument is a random word of this run: proof of the runtime's tool path."""
+"""Tool round trips in both wire forms: a call with a random word of this run, its result sent back, an answer."""
 
 from __future__ import annotations
 
 import secrets
 from collections import Counter
-from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from orchestrator.verify import streaming
 from orchestrator.verify.gateway import Unanswered, shown
-from orchestrator.verify.subject import Figure, check
+from orchestrator.verify.subject import Figure, check, skipped
+from orchestrator.verify.wire import WIRES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from orchestrator.evidence import Check
-    from orchestrator.verify.gateway import Gateway
+    from orchestrator.verify.gateway import Form, Gateway
+    from orchestrator.verify.wire import Call, Message, Reply, Wire
 
-NAME = "streamed tool call with a word of this run"
+#: A small llm does not call each time that it is asked to; the first round trip that closes is enough.
 TRIES = 3
 _MAX_TOKENS = 96
 _TOOL = "save_word"
+_ABOUT = "Save a word."
+_RESULT = "saved"
 _CONSONANTS = "bdfgklmnprstvz"
 _VOWELS = "aeiou"
 _SYLLABLES = 4
-_GOOD = "the word came back"
+_GOOD = "the word came back, and an answer to its result"
 
 
 class Arguments(BaseModel):
@@ -37,22 +40,36 @@ class Arguments(BaseModel):
     word: str
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One tool call put together from its pieces."""
-
-    name: str
-    arguments: str
-    pieces: int
+def name_of(wire: Wire, *, streamed: bool) -> str:
+    """Give the name of the check of one form."""
+    return f"{'streamed' if streamed else 'plain'} tool call and its result, {wire.title} form"
 
 
-def checks(gateway: Gateway, served_name: str) -> Iterator[Check]:
-    """Give the check of the tool path."""
-    outcomes = Counter(one_try(gateway, served_name, random_word()) for _ in range(TRIES))
-    told = ", ".join(f"{times} of {TRIES}: {outcome}" for outcome, times in outcomes.items())
+#: All checks of this area.
+NAMES = tuple(name_of(wire, streamed=streamed) for wire in WIRES for streamed in (False, True))
+
+
+def checks(gateway: Gateway, served_name: str, lacking: Mapping[Form, str] = MappingProxyType({})) -> Iterator[Check]:
+    """Give a check for each wire form, plain and streamed. ``lacking``: a wire form that is not spoken -> why."""
+    for wire in WIRES:
+        ids: set[str] = set()
+        for streamed in (False, True):
+            if wire.form in lacking:
+                yield skipped("tools", name_of(wire, streamed=streamed), f"not spoken: {lacking[wire.form]}")
+            else:
+                yield one_form(gateway, wire, served_name, ids, streamed=streamed)
+
+
+def one_form(gateway: Gateway, wire: Wire, served_name: str, ids: set[str], *, streamed: bool) -> Check:
+    """Try round trips in one form until one closes. ``ids``: those of calls so far, the new ones are put in."""
+    outcomes: Counter[str] = Counter()
+    while outcomes.total() < TRIES and not outcomes[_GOOD]:
+        outcomes[round_trip(gateway, wire, served_name, random_word(), ids, streamed=streamed)] += 1
+    told = ", ".join(f"{times} of {outcomes.total()}: {outcome}" for outcome, times in outcomes.items() if times)
     detail = f"{told}; what is proved is the runtime's tool path, not the llm's skill"
     faults = [] if outcomes[_GOOD] else [told]
-    yield check("tools", NAME, faults, detail, Figure(outcomes[_GOOD], f"of {TRIES} tries", 1))
+    figure = Figure(outcomes.total(), "tries", TRIES)
+    return check("tools", name_of(wire, streamed=streamed), faults, detail, figure)
 
 
 def random_word() -> str:
@@ -60,45 +77,43 @@ def random_word() -> str:
     return "".join(secrets.choice(_CONSONANTS) + secrets.choice(_VOWELS) for _ in range(_SYLLABLES))
 
 
-def one_try(gateway: Gateway, served_name: str, word: str) -> str:
-    """Ask once for a call with the word; gives what came of it, in a few words."""
+def round_trip(  # noqa: PLR0913 - the values of one try
+    gateway: Gateway, wire: Wire, served_name: str, word: str, ids: set[str], *, streamed: bool
+) -> str:
+    """Ask once for a call with the word and send its result back; gives what came of it, in a few words."""
+    asked: list[Message] = [{"role": "user", "content": f"Call the tool {_TOOL} with the word '{word}'."}]
     try:
-        with gateway.stream(_body(served_name, word)) as pieces:
-            told = streaming.read(pieces)
-        calls = put_together(told.calls)
+        reply = _ask(gateway, wire, served_name, asked, streamed=streamed)
+        told = judge(reply, wire, word, ids)
+        if told != _GOOD:
+            return told
+        ids.add(reply.calls[0].id)
+        after = _ask(gateway, wire, served_name, [*asked, *wire.result(reply, _RESULT)], streamed=streamed)
     except Unanswered as error:
         return str(error)
     except (LookupError, TypeError, AttributeError) as error:
-        return f"the stream has another form than it should: {shown(repr(error))}"
-    if not told.ended:
-        return "the stream ended without [DONE]"
-    return judge(calls, word, told.text)
+        return f"the answer has another form than it should: {shown(repr(error))}"
+    return judge_answer(after, wire)
 
 
-def put_together(pieces: Iterable[Mapping[str, Any]]) -> tuple[Call, ...]:
-    """Join the pieces of streamed calls: by index, the name said once, the arguments bit by bit."""
-    calls: dict[int, Call] = {}
-    for piece in pieces:
-        index = piece.get("index", 0)
-        function = piece.get("function") or {}
-        so_far = calls.get(index, Call("", "", 0))
-        calls[index] = Call(
-            so_far.name or function.get("name") or "",
-            so_far.arguments + (function.get("arguments") or ""),
-            so_far.pieces + 1,
-        )
-    return tuple(calls[index] for index in sorted(calls))
-
-
-def judge(calls: tuple[Call, ...], word: str, text: str) -> str:
-    """Say in a few words whether the calls are the one that was asked for, or what they are instead."""
-    if not calls:
-        return f"text instead of a call: {shown(text)}" if text.strip() else "neither text nor a call"
-    call = calls[0]
-    if len(calls) > 1:
-        return f"{len(calls)} calls where one was asked for"
+def judge(reply: Reply, wire: Wire, word: str, ids: set[str]) -> str:
+    """Say in a few words whether the reply is the call that was asked for, or what it is instead."""
+    if not reply.calls:
+        return f"text instead of a call: {shown(reply.text)}" if reply.text.strip() else "neither text nor a call"
+    if len(reply.calls) > 1:
+        return f"{len(reply.calls)} calls where one was asked for"
+    call = reply.calls[0]
     if call.name != _TOOL:
         return f"a call of another tool: {shown(call.name) or 'without a name'}"
+    if not call.id or call.id in ids:
+        return f"a call with the id of one before: {shown(call.id)}" if call.id else "a call without an id"
+    if reply.reason != wire.called:
+        return f"a call that ends with {shown(str(reply.reason))}, not with {wire.called}"
+    return judge_arguments(call, word)
+
+
+def judge_arguments(call: Call, word: str) -> str:
+    """Say in a few words whether a call's arguments are the ones that were asked for."""
     try:
         arguments = Arguments.model_validate_json(call.arguments)
     except ValidationError as error:
@@ -107,16 +122,27 @@ def judge(calls: tuple[Call, ...], word: str, text: str) -> str:
     return _GOOD if arguments.word == word else f"another word: {shown(arguments.word)} for {word}"
 
 
-def _body(served_name: str, word: str) -> dict[str, Any]:
+def judge_answer(reply: Reply, wire: Wire) -> str:
+    """Say in a few words whether the reply to a tool's result is an answer."""
+    if reply.calls:
+        return "another call in answer to the result"
+    if not reply.text.strip():
+        return "no text in answer to the result"
+    if reply.reason not in wire.ended:
+        return f"an answer that ends with {shown(str(reply.reason))}"
+    return _GOOD
+
+
+def _ask(gateway: Gateway, wire: Wire, served_name: str, messages: list[Message], *, streamed: bool) -> Reply:
+    body = {**_offer(wire), "model": served_name, "max_tokens": _MAX_TOKENS, "temperature": 0, "messages": messages}
+    if not streamed:
+        return wire.plain(gateway.chat(wire.form, body).document())
+    with gateway.stream(body, wire.form) as pieces:
+        return wire.streamed(pieces)
+
+
+def _offer(wire: Wire) -> dict[str, Any]:
     schema = Arguments.model_json_schema()
     parameters = {key: schema[key] for key in ("type", "properties", "required", "additionalProperties")}
     parameters["properties"] = {"word": {"type": "string", "description": "The word, letter for letter"}}
-    function = {"name": _TOOL, "description": "Save a word.", "parameters": parameters}
-    return {
-        "model": served_name,
-        "max_tokens": _MAX_TOKENS,
-        "temperature": 0,
-        "messages": [{"role": "user", "content": f"Call the tool {_TOOL} with the word '{word}'."}],
-        "tools": [{"type": "function", "function": function}],
-        "tool_choice": "auto",
-    }
+    return wire.body(_TOOL, _ABOUT, parameters)

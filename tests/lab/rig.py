@@ -14,6 +14,8 @@ from tests.contract.keys import KEYS, missing
 
 #: A closed port of this machine: no hub is in reach of a test.
 NO_HUB = "http://127.0.0.1:9"
+#: Tokens of a window that acceptance fills in a few seconds: for tests that ask something else of a rig.
+SMALL_WINDOW = 1024
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,14 @@ class Rig:
     @property
     def env(self) -> dict[str, str]:
         return os.environ | {"AGENTRIG_STATE": str(self.state), "HF_ENDPOINT": NO_HUB} | self.environment
+
+    def small(self, name: str = "small", **more: Any) -> str:
+        """Write a profile like ``cpu`` with a small window beside the lock and give its name; ``more`` goes into it."""
+        profiles = self.folder / "profiles"
+        profiles.mkdir(exist_ok=True)
+        text = json.dumps({"extends": "cpu", "llm": {"context_tokens": SMALL_WINDOW}} | more)
+        (profiles / f"{name}.yml").write_text(text)
+        return name
 
     def run(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a verb and give what it said."""

@@ -1,4 +1,4 @@
-"""The checks of endpoint and tools against a scripted gateway, in its good form and in every bad one."""
+"""The checks of the endpoint against a scripted gateway, in its good form and in every bad one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestrator.verify import chat_once, endpoint, tools
+from orchestrator.verify import chat_once, endpoint
 from orchestrator.verify.gateway import Gateway
 
 if TYPE_CHECKING:
@@ -38,8 +38,6 @@ class Script:
     ends: bool = True
     accepted: Callable[[str | None], bool] = field(default=lambda token: token == TOKEN)
     open_paths: frozenset[str] = frozenset()
-    tool: str | None = "save_word"
-    arguments: Callable[[str], str] = field(default=lambda word: json.dumps({"word": word}))
     status: int = 200
     body: str | None = None
 
@@ -64,7 +62,7 @@ class StandIn(BaseHTTPRequestHandler):
             self._whole(404, {})
         elif self._admitted():
             if body.get("stream") and self.script.streams:
-                self._stream(self._tool_pieces(body) if body.get("tools") else self._text_pieces())
+                self._stream(self._text_pieces())
             elif self.path == "/v1/messages":
                 usage = {"input_tokens": 9, "output_tokens": 4} if self.script.usage else {}
                 content = [{"type": "text", "text": self.script.text}]
@@ -95,16 +93,6 @@ class StandIn(BaseHTTPRequestHandler):
 
     def _text_pieces(self) -> list[dict[str, Any]]:
         return [{"content": piece} for piece in re.findall(r"\S+\s*", self.script.text)]
-
-    def _tool_pieces(self, body: dict[str, Any]) -> list[dict[str, Any]]:
-        word = re.search(r"'(\w+)'", body["messages"][0]["content"])
-        assert word
-        if self.script.tool is None:
-            return self._text_pieces()
-        arguments = self.script.arguments(word[1])
-        first = {"index": 0, "id": "a", "type": "function", "function": {"name": self.script.tool, "arguments": ""}}
-        rest = [{"index": 0, "function": {"arguments": arguments[i : i + 5]}} for i in range(0, len(arguments), 5)]
-        return [{"tool_calls": [call]} for call in (first, *rest)]
 
     def _stream(self, deltas: list[dict[str, Any]]) -> None:
         self.send_response(200)
@@ -137,7 +125,7 @@ def scripted(script: Script) -> Iterator[str]:
 def all_checks(script: Script) -> dict[str, Check]:
     with scripted(script) as url:
         gateway = Gateway(url, TOKEN)
-        found = (*endpoint.checks(gateway, TOKEN, NAME), *tools.checks(gateway, NAME))
+        found = tuple(endpoint.checks(gateway, TOKEN, NAME))
     return {check.name: check for check in found}
 
 
@@ -156,12 +144,8 @@ ADMIN = "the runtime's own paths are closed"
 def test_a_good_gateway_passes_every_check_with_its_figures() -> None:
     checks = all_checks(Script())
     assert {check.result for check in checks.values()} == {"passed"}
-    assert {check.area for check in checks.values()} == {"endpoint", "tools"}
-    assert set(checks) == {IDENTITY, *CHATS, "streaming", *WITHOUT, *WRONG, OUTSIDE, ADMIN, tools.NAME}
-    tool = checks[tools.NAME]
-    assert (tool.figure, tool.unit, tool.limit) == (3, "of 3 tries", 1)
-    assert "3 of 3: the word came back" in tool.detail
-    assert "not the llm's skill" in tool.detail
+    assert {check.area for check in checks.values()} == {"endpoint"}
+    assert set(checks) == {IDENTITY, *CHATS, "streaming", *WITHOUT, *WRONG, OUTSIDE, ADMIN}
     assert checks["streaming"].unit == "ms"
 
 
@@ -172,24 +156,17 @@ def test_a_good_gateway_passes_every_check_with_its_figures() -> None:
         pytest.param(Script(names=()), {IDENTITY}, id="no llm"),
         pytest.param(Script(text=" "), {*CHATS, "streaming"}, id="empty answers"),
         pytest.param(Script(usage=False), CHATS, id="no usage figures"),
-        pytest.param(Script(streams=False), {"streaming", tools.NAME}, id="not streamed"),
+        pytest.param(Script(streams=False), {"streaming"}, id="not streamed"),
         pytest.param(Script(at_once=100), {"streaming"}, id="a stream held back to its end"),
         pytest.param(Script(text="so " * 40, at_once=20), {"streaming"}, id="a stream held back in a buffer"),
         pytest.param(Script(text="one"), {"streaming"}, id="a stream of one piece"),
-        pytest.param(Script(ends=False), {"streaming", tools.NAME}, id="a stream without its end"),
+        pytest.param(Script(ends=False), {"streaming"}, id="a stream without its end"),
         pytest.param(Script(accepted=lambda _: True), {*WITHOUT, *WRONG}, id="no token needed"),
         pytest.param(Script(accepted=lambda token: token is None or token == TOKEN), WITHOUT, id="none will do"),
         pytest.param(Script(accepted=lambda token: token is not None), WRONG, id="any token will do"),
         pytest.param(Script(accepted=lambda t: bool(t) and TOKEN.startswith(str(t))), WRONG, id="a beginning will do"),
         pytest.param(Script(open_paths=frozenset({"/slots"})), {ADMIN}, id="an admin path is open"),
         pytest.param(Script(open_paths=frozenset({"/v1/not-on-the-list"})), {OUTSIDE}, id="any path under v1"),
-        pytest.param(Script(tool=None), {tools.NAME}, id="text in place of a call"),
-        pytest.param(Script(tool="another_tool"), {tools.NAME}, id="another tool"),
-        pytest.param(Script(arguments=lambda _: '{"word": "fixed"}'), {tools.NAME}, id="another word"),
-        pytest.param(Script(arguments=lambda word: '{"word": "' + word), {tools.NAME}, id="arguments cut off"),
-        pytest.param(Script(arguments=lambda word: json.dumps({"text": word})), {tools.NAME}, id="another argument"),
-        pytest.param(Script(arguments=lambda w: json.dumps({"word": w, "x": 1})), {tools.NAME}, id="one more argument"),
-        pytest.param(Script(arguments=lambda word: json.dumps([word])), {tools.NAME}, id="arguments in a list"),
         pytest.param(Script(status=500), {IDENTITY, *CHATS}, id="HTTP 500"),
         pytest.param(Script(body="<html>"), {IDENTITY, *CHATS}, id="not JSON"),
         pytest.param(Script(body="[]"), {IDENTITY, *CHATS}, id="not an object"),
@@ -200,53 +177,12 @@ def test_each_fault_turns_its_own_checks_red_and_no_other(script: Script, expect
     assert red(script) == expected
 
 
-@pytest.mark.parametrize(
-    ("script", "words"),
-    [
-        (Script(tool=None), "text instead of a call: The sea is wide."),
-        (Script(arguments=lambda _: '{"word": "fixed"}'), "another word: fixed for "),
-        (Script(arguments=lambda _: "{"), "arguments that are not JSON: {"),
-        (Script(arguments=lambda _: "{}"), "arguments that break the schema: {}"),
-        (Script(tool="other"), "a call of another tool: other"),
-        (Script(streams=False), "the answer was not streamed"),
-    ],
-)
-def test_the_tool_check_says_what_came_instead(script: Script, words: str) -> None:
-    check = all_checks(script)[tools.NAME]
-    assert check.figure == 0
-    assert words in check.detail
-
-
-def test_one_good_try_of_three_is_enough_and_the_share_is_told() -> None:
-    forms = iter(('{"word": "WORD"}', "{", "{"))
-
-    def arguments(word: str) -> str:
-        return next(forms).replace("WORD", word)
-
-    check = all_checks(Script(arguments=arguments))[tools.NAME]
-    assert (check.result, check.figure) == ("passed", 1)
-    assert "2 of 3: arguments that are not JSON" in check.detail
-
-
-def test_words_differ_from_run_to_run() -> None:
-    assert len({tools.random_word() for _ in range(50)}) > 45
-
-
-def test_a_call_is_put_together_from_interleaved_pieces() -> None:
-    pieces = [
-        {"index": 1, "function": {"name": "b", "arguments": "{"}},
-        {"index": 0, "function": {"name": "a"}},
-        {"index": 1, "function": {"arguments": "}"}},
-    ]
-    assert [(call.name, call.arguments) for call in tools.put_together(pieces)] == [("a", ""), ("b", "{}")]
-
-
 def test_a_gateway_that_is_not_there_fails_every_check_in_words() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
         gateway = Gateway(url, TOKEN)
-        found = (*endpoint.checks(gateway, TOKEN, NAME), *tools.checks(gateway, NAME))
+        found = tuple(endpoint.checks(gateway, TOKEN, NAME))
     assert {check.result for check in found} == {"failed"}
     assert all(f"no connection to {url}" in check.detail for check in found)
 

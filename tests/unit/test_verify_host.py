@@ -169,7 +169,8 @@ def subject() -> Subject:
         ({"tools"}, ["tools"]),
         ({"tools", "endpoint"}, ["endpoint", "tools"]),
         ({"tools", "host"}, ["host", "tools"]),
-        ({"context", "walls", "agents"}, []),
+        ({"context", "walls", "agents"}, ["context"]),
+        ({"walls", "agents"}, []),
         (set(), []),
     ],
 )
@@ -177,8 +178,10 @@ def test_only_what_was_asked_for_runs_in_the_order_of_the_areas(areas: Collectio
     events: list[Event] = []
     found = run(subject(), areas, events.append)
     assert list(dict.fromkeys(check.area for check in found)) == expected
-    assert all(check.result == "failed" for check in found if check.area != "host")
-    assert sorted(event.state == "ok" for event in events) == sorted(check.result == "passed" for check in found)
+    tried = [check for check in found if check.area != "host"]
+    assert not [check for check in tried if check.result == "passed"]
+    assert not tried or "failed" in {check.result for check in tried}
+    assert [event.state for event in events].count("failed") == len([one for one in found if one.result == "failed"])
 
 
 def test_a_subject_does_not_show_its_token() -> None:

@@ -44,7 +44,9 @@ def test_processes(host: Any, manifest: Manifest, record_count: RecordCount) -> 
     services = {f"{user}.service": user for user in manifest.users}
     units = [unit.name for unit in manifest.units if unit.active and unit.name in services]
     record_count(len(units), "processes")
-    assert "agentrig-runtime.service" in units, "the manifest declares no running runtime with a user of its own"
+    nobodys = [unit.name for unit in manifest.units if unit.active and unit.name not in services]
+    assert units, "the manifest declares no running service with a user of its own"
+    assert not nobodys, f"no user of its own is declared for {', '.join(nobodys)}"
     numbers = dict(_passwd(host.run("getent passwd " + " ".join(services.values())).stdout))
     seen = _by_unit(host, _PROCESS, units)
     faults = [
