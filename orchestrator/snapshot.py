@@ -91,6 +91,20 @@ class Listener(Noun):
     program: str = ""
 
 
+class RunningEndpoint(Noun):
+    """An endpoint of somebody else's that answers on the host: what serves it, and the names of its llms.
+
+    ``context_tokens`` is the window that it was started with, where it tells.
+    """
+
+    url: str
+    kind: Literal["ollama", "vllm", "sglang", "llama_cpp", "openai"]
+    version: str | None = None
+    program: str = ""
+    llms: tuple[str, ...] = ()
+    context_tokens: int | None = Field(default=None, gt=0)
+
+
 class Problem(Noun):
     """Something that detection saw and its owner should know."""
 
@@ -123,6 +137,9 @@ class HostSnapshot(Noun):
     wsl: bool = False
     secure_boot: bool | None = None
     listeners: tuple[Listener, ...] = ()
+    endpoints: tuple[RunningEndpoint, ...] = ()
+    #: What filters packets there: ``ufw``, ``firewalld``, and tables of nft as ``nft inet filter``.
+    firewalls: tuple[str, ...] = ()
     packages: tuple[Package, ...] = ()
     apt_sources: tuple[AptSource, ...] = ()
     problems: tuple[Problem, ...] = ()

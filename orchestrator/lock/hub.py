@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import LockError
+from orchestrator.lock import hub_token
+from orchestrator.lock.arriving import watched
 from orchestrator.lockfile import Artefact
 
 if TYPE_CHECKING:
@@ -134,18 +136,20 @@ def fetch_files(files: Iterable[Artefact], store: Store) -> None:
 
     What was fetched of a large file is kept when the command is ended, and the next one goes on from there.
     """
-    for one in files:
-        if one.digest is None or store.has(one.digest):
-            continue
+    missing = [one for one in files if one.digest is not None and not store.has(one.digest)]
+    total, before = sum(one.bytes or 0 for one in missing) or None, 0
+    for one in missing:
         repository, commit, path = parted(one.source)
         room = store.root / "partial" / "hub" / one.key
         room.mkdir(parents=True, exist_ok=True)
         try:
             _reached(repository)
-            fetched = _download(repository, commit, path, room)
+            with watched(room, one.bytes, before=before, total=total):
+                fetched = _download(repository, commit, path, room)
+            before += one.bytes or 0
         except HubSilent as error:
             raise LockError(
-                f"{one.name} was not fetched: {error}", where=one.source, do="run deploy lock again"
+                f"{one.name} was not fetched: {error}", where=one.source, do=_remedy(error, repository)
             ) from error
         try:
             store.add_file(fetched, one.digest, name=one.name, move=True)
@@ -164,7 +168,16 @@ def api() -> HfApi:
     """Give the library's client for the hub, or for the mirror that ``HF_ENDPOINT`` names."""
     from huggingface_hub import HfApi  # noqa: PLC0415 - a second that only a question to the hub should cost
 
-    return HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, library_name="agentrig")
+    return HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, token=hub_token.token(), library_name="agentrig")
+
+
+def page(repository: str) -> str:
+    """Give the address of a repository's own page, where a licence is accepted; nothing of a login is in it."""
+    from huggingface_hub import constants  # noqa: PLC0415
+
+    endpoint = os.environ.get("HF_ENDPOINT") or constants.ENDPOINT
+    scheme, _, rest = endpoint.rstrip("/").partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}/{repository}"
 
 
 def _download(repository: str, commit: str, path: str, folder: Path) -> Path:
@@ -187,7 +200,7 @@ def why(error: Exception, repository: str) -> str:
         return "the hub was not reached"
     reasons: tuple[tuple[type[Exception], str], ...] = (
         (errors.OfflineModeIsEnabled, "the hub was not asked: HF_HUB_OFFLINE is set"),
-        (errors.GatedRepoError, f"{repository} is gated: its licence must be accepted and HF_TOKEN set"),
+        (errors.GatedRepoError, _gated(repository)),
         (errors.RepositoryNotFoundError, f"the hub knows no {repository}, or it is private"),
         (errors.RevisionNotFoundError, f"{repository} has no such revision"),
         (errors.EntryNotFoundError, f"{repository} has no such file"),
@@ -200,6 +213,22 @@ def why(error: Exception, repository: str) -> str:
     if _is_of_the_network(error):
         return f"the hub was not reached ({type(error).__name__})"
     raise error
+
+
+def _remedy(silent: HubSilent, repository: str) -> str:
+    """Say what to do about a file that the hub did not give."""
+    from huggingface_hub import errors  # noqa: PLC0415
+
+    if isinstance(silent.__cause__, errors.GatedRepoError):
+        return f"accept the licence at {page(repository)} and {hub_token.HOW}; then run it again"
+    return "run deploy lock again"
+
+
+def _gated(repository: str) -> str:
+    """Say of a gated repository what is missing: a token, or its owner's consent to the licence."""
+    if hub_token.token() is None:
+        return f"{repository} is gated: accept its licence on its page, then {hub_token.HOW}"
+    return f"{repository} is gated, and the token's owner has not been let in: accept its licence on its page"
 
 
 def _is_of_the_network(error: Exception) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import LockError, PrivilegeError, UsageError
-from orchestrator.lock import hub
+from orchestrator.lock import hub, hub_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -83,7 +83,7 @@ def opened(where: Repository, path: str) -> Iterator[Callable[[int], bytes]]:
     size = where.sizes[path]
     endpoint = os.environ.get("HF_ENDPOINT") or None
     url = hf_hub_url(where.name, path, revision=where.commit, endpoint=endpoint)
-    headers = build_hf_headers(library_name="agentrig") | {
+    headers = build_hf_headers(token=hub_token.token(), library_name="agentrig") | {
         "Range": f"bytes=0-{max(0, min(size, MOST_ASKED) - 1)}",
         "Accept-Encoding": "identity",
     }
@@ -138,11 +138,11 @@ def _refusal(error: Exception, name: str) -> AgentrigError:
 
     why, where = hub.why(error, name), f"hub:{name}"
     if isinstance(error, errors.GatedRepoError):
-        return PrivilegeError(why, where=where, do="accept the licence on its page, then set HF_TOKEN")
+        return PrivilegeError(why, where=where, do=f"accept the licence at {hub.page(name)} and {hub_token.HOW}")
     if isinstance(error, (errors.RepositoryNotFoundError, errors.RevisionNotFoundError)):
-        return UsageError(why, where=where, do="see its spelling; for a private one set HF_TOKEN")
+        return UsageError(why, where=where, do=f"see its spelling; for a private one {hub_token.HOW}")
     if isinstance(error, errors.HfHubHTTPError) and error.response.status_code in _DENIED:
-        return PrivilegeError(why, where=where, do="set HF_TOKEN to a token that may read it")
+        return PrivilegeError(why, where=where, do=hub_token.HOW)
     return LockError(why, where=where, do="see HF_ENDPOINT and the network, then run it again")
 
 

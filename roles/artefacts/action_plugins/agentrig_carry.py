@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tarfile
 import tempfile
 from pathlib import Path, PurePosixPath
@@ -13,6 +14,10 @@ from ansible.plugins.action import ActionBase
 
 #: Parts larger than this are carried as they are, so that the control machine needs no second copy of them.
 LARGE_BYTES = 64 * 1024 * 1024
+#: A file is carried in pieces of this size; how far it is gets told after each.
+PIECE_BYTES = 16 * 1024 * 1024
+#: Names a file of the control machine into which it is told how many bytes were carried, and of how many.
+TOLD = "AGENTRIG_CARRIED"
 
 
 class ActionModule(ActionBase):
@@ -37,18 +42,34 @@ class ActionModule(ActionBase):
         result |= {"changed": bool(digests), "changes": [f"carry {len(digests)} parts, {sum(sizes.values())} bytes"]}
         if self._task.check_mode:
             return result
+        self._carried, self._all = 0, sum(sizes.values())
         small = {digest: blob for digest, blob in blobs.items() if sizes[digest] <= LARGE_BYTES}
         for digest in digests:
             if digest not in small:
-                self._put(blobs[digest], staging / f"{digest}.part", staging / digest)
+                self._put(blobs[digest], staging / digest)
         if small:
             self._put_archive(small, staging)
         return result
 
-    def _put(self, blob, beside, staged):
-        """Carry one file; it has its name only when all of it is there."""
-        self._connection.put_file(str(blob), str(beside))
+    def _put(self, blob, staged):
+        """Carry one file; it has its name only when all of it is there. What a failure leaves of it is removed."""
+        beside = f"{staged}.part"
+        self._command(f": > {beside}")
+        try:
+            with blob.open("rb") as file:
+                while piece := file.read(PIECE_BYTES):
+                    self._command(f"cat >> {beside} || {{ cat > /dev/null; exit 1; }}", piece)
+                    self._tell(len(piece))
+        except AnsibleActionFail:
+            self._command(f"rm -f {beside}")
+            raise
         self._command(f"mv {beside} {staged}")
+
+    def _tell(self, count):
+        """Tell how far it is, where somebody wants to know."""
+        self._carried = min(self._carried + count, self._all)
+        if path := os.environ.get(TOLD):
+            Path(path).write_text(f"{self._carried} {self._all}\n", encoding="ascii")
 
     def _put_archive(self, blobs, staging):
         with tempfile.NamedTemporaryFile(suffix=".tar", dir=constants.DEFAULT_LOCAL_TMP) as file:
@@ -57,11 +78,12 @@ class ActionModule(ActionBase):
                     archive.add(blob, arcname=digest, filter=_plain)
             file.flush()
             carried = staging / "parts.tar"
-            self._connection.put_file(file.name, str(carried))
-        self._command(f"tar -xf {carried} -C {staging} --no-same-owner && rm -f {carried}")
+            self._put(Path(file.name), carried)
+        unpack = f"tar -xf {carried} -C {staging} --no-same-owner"
+        self._command(f"{unpack} && rm -f {carried} || {{ rm -f {carried}; exit 1; }}")
 
-    def _command(self, line):
-        done = self._low_level_execute_command(line, sudoable=False)
+    def _command(self, line, feed=None):
+        done = self._low_level_execute_command(line, sudoable=False, in_data=feed)
         if done["rc"]:
             raise AnsibleActionFail(f"{line.split()[0]} on the host: {done['stderr'].strip() or done['rc']}")
 

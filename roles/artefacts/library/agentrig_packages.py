@@ -61,6 +61,7 @@ APT_OPTIONS = (
     f"Dir::Cache={APT}/cache",
     "APT::Sandbox::User=root",
     "Acquire::Languages=none",
+    "Acquire::Check-Date=false",
     "DPkg::Lock::Timeout=120",
     "Dpkg::Use-Pty=0",
     "Dpkg::Options::=--force-confdef",
@@ -134,11 +135,13 @@ def install(debs):
     """Install packages at their versions from our archive; apt's lists and cache of it are thrown away."""
     for folder in (APT / "lists/partial", APT / "cache/archives/partial"):
         folder.mkdir(parents=True, exist_ok=True)
-    apt("update")
-    pinned = [f"{deb['name']}={deb['version']}" for deb in debs]
-    apt("install", "--no-install-recommends", "--allow-downgrades", "--allow-change-held-packages", *pinned)
-    discard(APT / "lists")
-    discard(APT / "cache")
+    try:
+        apt("update")
+        pinned = [f"{deb['name']}={deb['version']}" for deb in debs]
+        apt("install", "--no-install-recommends", "--allow-downgrades", "--allow-change-held-packages", *pinned)
+    finally:
+        discard(APT / "lists")
+        discard(APT / "cache")
 
 
 def select(names, what):

@@ -113,13 +113,17 @@ def relink(path, target):
 
 
 def write_anew(params, folder):
-    """Write a whole release beside its place, then give it its name."""
+    """Write a whole release beside its place, then give it its name; nothing is left of one that fails."""
     beside = folder.with_name(f".{folder.name}")
     discard(beside)
     beside.mkdir(mode=0o755)
-    for _, action in differences(params, beside):
-        action()
-    beside.replace(folder)
+    try:
+        for _, action in differences(params, beside):
+            action()
+        beside.replace(folder)
+    except (Refused, OSError):
+        discard(beside)
+        raise
 
 
 def written(params):

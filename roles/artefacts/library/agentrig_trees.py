@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
+import shutil
+import tarfile
 
 from ansible.module_utils.agentrig import MARKER, STAGING, STORE, Refused, alone, discard, mark, marked, run, sha256_of
 from ansible.module_utils.basic import AnsibleModule
@@ -14,7 +17,8 @@ module: agentrig_trees
 short_description: Artefacts of a host, each in the folder of its key
 description:
   - A file artefact is its one part under its own name; a C(venv) is made with the distribution's interpreter and
-    filled from its wheels alone, by their hashes, with no bytecode.
+    filled from its wheels alone, by their hashes, with no bytecode. An C(npm_tree) is its tarballs, each unpacked in
+    its own place; no npm is asked and no script of a package is run.
   - A tree counts only under its marker, C(.agentrig-complete), whose first line is the tree's digest; a tree without
     it, or whose content is no longer what it was, is thrown away and built again.
 options:
@@ -22,7 +26,9 @@ options:
     type: list
     elements: dict
     required: true
-    description: "C(key), C(name), C(kind) file or venv, and C(parts) with C(digest), C(file), C(name), C(version)."
+    description:
+      - C(key), C(name), C(kind) file, venv or npm_tree, and C(parts) with C(digest), C(file), C(name), C(version).
+      - For an npm_tree also C(places), folder -> digest, and C(commands), link -> program.
   incomplete:
     type: list
     elements: str
@@ -89,14 +95,59 @@ def build_venv(tree, folder):
     discard(wheels)
 
 
+def within(folder, path):
+    """Give a path below a folder; refuse one that leads out of it."""
+    parts = pathlib.PurePosixPath(path).parts
+    if not parts or pathlib.PurePosixPath(path).is_absolute() or ".." in parts:
+        raise Refused(f"{path!r} does not lie in the tree")
+    return folder.joinpath(*parts)
+
+
+def unpack(tarball, name, folder):
+    """Unpack a package as npm does: its first folder taken off, files and folders alone, root's, modes made plain."""
+    folder.mkdir(mode=0o755, parents=True)
+    with tarfile.open(tarball, "r:*") as archive:
+        for member in archive:
+            path = pathlib.PurePosixPath(member.name)
+            if member.isdir() or len(path.parts) < 2:  # noqa: PLR2004 - the first folder is not the package's own
+                continue
+            if not member.isfile():
+                raise Refused(f"{name}: {member.name!r} is neither a file nor a folder")
+            target = within(folder, str(pathlib.PurePosixPath(*path.parts[1:])))
+            target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            with contextlib.closing(archive.extractfile(member)) as content, target.open("wb") as file:
+                shutil.copyfileobj(content, file)
+            target.chmod(0o755 if member.mode & 0o111 else 0o644)
+
+
+def build_npm_tree(tree, folder):
+    """Unpack each package in its own place, and link the commands."""
+    names = {part["digest"]: part["file"] for part in tree["parts"]}
+    for place, digest in sorted(tree["places"].items()):
+        unpack(STAGING / digest, names[digest], within(folder, place))
+    for command, program in sorted(tree["commands"].items()):
+        link = within(folder, command)
+        link.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        target = pathlib.Path(os.path.normpath(link.parent / program))
+        if not target.is_relative_to(folder) or not target.is_file():
+            raise Refused(f"{tree['name']} has no program {program}")
+        target.chmod(0o755)
+        link.symlink_to(program)
+
+
 def build(tree):
-    """Build one tree from nothing, and mark it."""
+    """Build one tree from nothing, and mark it; one that cannot be finished is taken away."""
     folder = STORE / tree["key"]
     discard(folder)
     check_parts(tree["parts"])
     folder.mkdir(mode=0o755)
-    {"file": build_file, "venv": build_venv}[tree["kind"]](tree, folder)
-    return mark(folder)
+    try:
+        {"file": build_file, "venv": build_venv, "npm_tree": build_npm_tree}[tree["kind"]](tree, folder)
+        return mark(folder)
+    except (Refused, OSError):
+        for path in (folder, STAGING / f"wheels-{tree['key'][:12]}"):
+            discard(path)
+        raise
 
 
 def main():
