@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import UsageError
 from orchestrator.nouns import digest_of
+from orchestrator.render.agents import agent_files, agent_links, agent_packages, agent_users
 from orchestrator.render.gateway import HEALTH_PATH, TEST_COMMAND, gateway_files
 from orchestrator.render.runtimes import parts_of
 from orchestrator.render.units import (
@@ -36,41 +37,50 @@ def render(deployment: Deployment, catalog: Catalog) -> Rendered:
             where=deployment.profile,
             do="set autocomplete: false in the profile",
         )
-    row, parts = catalog.runtimes[deployment.runtime], parts_of(deployment, catalog)
+    row = catalog.runtimes[deployment.runtime]
+    parts = None if deployment.runtime_url else parts_of(deployment, catalog)
     decision = json.dumps(deployment.decision(), indent=2, ensure_ascii=False) + "\n"
     files = (
         RenderedFile(path="deployment.json", content=decision),
-        *runtime_files(deployment, parts),
+        *(runtime_files(deployment, parts) if parts else ()),
         *gateway_files(deployment, row),
+        *agent_files(deployment, catalog),
     )
+    units = (RUNTIME_UNIT, GATEWAY_UNIT) if parts else (GATEWAY_UNIT,)
+    users = (GATEWAY_USER, RUNTIME_USER) if parts else (GATEWAY_USER,)
+    runtime = Listener(protocol="tcp", address="127.0.0.1", port=deployment.runtime_port)
+    gateway = Listener(protocol="tcp", address=deployment.gateway_address, port=deployment.gateway_port)
     return Rendered(
         deployment_digest=digest_of(deployment.decision()),
         files=tuple(sorted(files, key=lambda file: file.path)),
-        links=(*links_of(RUNTIME_UNIT), *links_of(GATEWAY_UNIT)),
-        units=(RenderedUnit(name=RUNTIME_UNIT), RenderedUnit(name=GATEWAY_UNIT)),
-        users=(RenderedUser(name=GATEWAY_USER), RenderedUser(name=RUNTIME_USER)),
-        listeners=(
-            Listener(protocol="tcp", address="127.0.0.1", port=deployment.runtime_port),
-            Listener(protocol="tcp", address=deployment.gateway_address, port=deployment.gateway_port),
-        ),
-        artefacts=("llm", "runtime"),
-        packages=_packages(row, parts),
-        variables=_variables(deployment, row, parts),
+        links=(*(link for unit in units for link in links_of(unit)), *agent_links(deployment, catalog)),
+        units=tuple(RenderedUnit(name=unit) for unit in units),
+        users=(*agent_users(deployment), *(RenderedUser(name=user) for user in users)),
+        listeners=(*((runtime,) if parts else ()), gateway),
+        artefacts=tuple(sorted((*(("llm", "runtime") if parts else ()), *deployment.agents))),
+        packages=tuple(sorted({*_packages(row, parts), *agent_packages(deployment, catalog)})),
+        variables=_variables(deployment, row, parts) | {"host_base_people": list(deployment.people)},
     )
 
 
-def _packages(row: RuntimeRow, parts: RuntimeParts) -> tuple[str, ...]:
+def _packages(row: RuntimeRow, parts: RuntimeParts | None) -> tuple[str, ...]:
+    if parts is None:
+        return ("ca-certificates", "nginx")  # what an endpoint elsewhere proves itself with
     venv = ("python3-venv",) if row.install.kind == "venv" else ()
     return tuple(sorted({"nginx", *venv, *row.install.packages, *parts.packages}))
 
 
-def _variables(deployment: Deployment, row: RuntimeRow, parts: RuntimeParts) -> dict[str, Any]:
-    return {
+def _variables(deployment: Deployment, row: RuntimeRow, parts: RuntimeParts | None) -> dict[str, Any]:
+    gateway: dict[str, Any] = {
         "gateway_unit": GATEWAY_UNIT,
         "gateway_test": list(TEST_COMMAND),
         "gateway_port": deployment.gateway_port,
         "gateway_health": f"http://{deployment.gateway_address}:{deployment.gateway_port}{HEALTH_PATH}",
         "gateway_health_statuses": [204],
+    }
+    if parts is None:  # an endpoint that already runs: a runtime of ours from before goes
+        return gateway | {"runtime_unit": RUNTIME_UNIT, "runtime_state": "absent"}
+    return gateway | {
         "runtime_unit": RUNTIME_UNIT,
         "runtime_port": deployment.runtime_port,
         "runtime_health": f"http://127.0.0.1:{deployment.runtime_port}{row.health_path}",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NamedTuple
+from urllib.parse import urlsplit
 
+from orchestrator.people import clients_of
 from orchestrator.render.texts import filled
 from orchestrator.render.units import GATEWAY_UNIT, GATEWAY_USER
 from orchestrator.rendered import CURRENT, RenderedFile
@@ -34,6 +36,20 @@ OPEN_REQUESTS = 64
 SILENCE_SECONDS = 3600
 
 
+class Upstream(NamedTuple):
+    """Where requests go: ``server`` as HOST:PORT, the name that its certificate bears, what stands before ``/v1``."""
+
+    scheme: str
+    server: str
+    name: str
+    prefix: str
+
+    @property
+    def elsewhere(self) -> bool:
+        """Tell whether it is off this machine."""
+        return self.scheme == "https"
+
+
 class Route(NamedTuple):
     """One path that the gateway passes on, and the one method that it takes."""
 
@@ -57,11 +73,21 @@ def routes_of(row: RuntimeRow) -> tuple[Route, ...]:
     return (*(OPENAI if row.openai.spoken else ()), *(ANTHROPIC if row.anthropic.spoken else ()))
 
 
+def upstream_of(deployment: Deployment) -> Upstream:
+    """Give where the gateway passes requests on to: our own runtime, or the endpoint that already runs."""
+    if deployment.runtime_url is None:
+        return Upstream("http", f"127.0.0.1:{deployment.runtime_port}", "127.0.0.1", "")
+    parts = urlsplit(deployment.runtime_url)
+    return Upstream(parts.scheme, parts.netloc, parts.hostname or "", parts.path)
+
+
 def gateway_files(deployment: Deployment, row: RuntimeRow) -> tuple[RenderedFile, ...]:
     """Give nginx's configuration, the file with the tokens, and the unit."""
+    upstream = upstream_of(deployment)
     configuration = filled(
         "gateway/nginx.conf.j2",
         deployment=deployment,
+        upstream=upstream,
         routes=routes_of(row),
         tokens=f"{CURRENT}/{TOKENS}",
         health_path=HEALTH_PATH,
@@ -72,10 +98,15 @@ def gateway_files(deployment: Deployment, row: RuntimeRow) -> tuple[RenderedFile
     tokens = filled(
         "gateway/tokens.conf.j2",
         gateway_token="{{secret:gateway_token}}",  # noqa: S106 - placeholders, filled when they are put on a host
-        runtime_key="{{secret:runtime_key}}",
+        runtime_key="" if deployment.runtime_url else "{{secret:runtime_key}}",
+        clients=[(client.slug, f"{{{{secret:{client.secret}}}}}") for client in clients_of(deployment)],
     )
     unit = filled(
-        f"units/{GATEWAY_UNIT}.j2", user=GATEWAY_USER, nginx=NGINX, configuration=f"{CURRENT}/{CONFIGURATION}"
+        f"units/{GATEWAY_UNIT}.j2",
+        user=GATEWAY_USER,
+        nginx=NGINX,
+        configuration=f"{CURRENT}/{CONFIGURATION}",
+        elsewhere=upstream.elsewhere,
     )
     return (
         RenderedFile(path=CONFIGURATION, content=configuration),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.render.runtimes.llama_cpp import PACKAGES, server_flags
+from orchestrator.render.runtimes.llama_cpp import PACKAGES, processor_environment, server_flags
 from orchestrator.render.runtimes.shared import (
     RUNTIME_ARTEFACT,
     RUNTIME_KEY,
@@ -31,6 +31,7 @@ def build(deployment: Deployment, catalog: Catalog) -> RuntimeParts:
             *(f"{RUNTIME_ARTEFACT}/bin/python", "-I", "-B", f"{CURRENT}/{LAUNCHER}"),
             *server_flags(deployment, row),
         ),
+        environment=processor_environment(deployment),
         credentials={"runtime_key": f"{RUNTIME_KEY}\n"},
         files=(launcher, *chat_template(row, deployment.runtime)),
         packages=PACKAGES,
