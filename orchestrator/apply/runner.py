@@ -10,6 +10,7 @@ import shlex
 import shutil
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,19 +25,25 @@ from orchestrator.files import data
 from orchestrator.progress import Event, Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from orchestrator.errors import AgentrigError
     from orchestrator.inventory import Host
     from orchestrator.progress import Progress
 
+#: The task that carries, and the file in a run's folder that says how far it is.
+CARRY, CARRIED = "Carry what the host lacks", "carried"
 #: A task that took longer than this is named with its seconds.
 SLOW_SECONDS = 5.0
 _NO_ROOT = re.compile(
     r"password is required|Missing sudo password|not in the sudoers|sudo: (?:command )?not found|may not run sudo"
     r"|[Nn]o such file or directory: .*sudo|become password|a terminal is required",
 )
+#: What the system says of a disk without room (errno ENOSPC and EDQUOT), in the words of glibc.
+_FULL = re.compile(r"No space left on device|Disk quota exceeded|have enough free space|Errno (?:28|122)\b")
 _LOGS_KEPT = 20
+#: How often it is asked how far the carrying is, in seconds.
+_LOOK_SECONDS = 0.3
 
 
 @dataclass
@@ -70,8 +77,8 @@ class _Listener:
     def __init__(self, host: Host, play: Play, progress: Progress, log: Callable[[str], None], played: Played) -> None:
         self.host, self.play, self.progress, self.log, self.played = host, play, progress, log, played
 
-    def tell(self, text: str, state: str = "running") -> None:
-        self.progress(Event(self.play.phase, text, host=self.host.name, state=state))  # type: ignore[arg-type]
+    def tell(self, text: str, state: str = "running", seconds: float | None = None) -> None:
+        self.progress(Event(self.play.phase, text, host=self.host.name, state=state, seconds=seconds))  # type: ignore[arg-type]
 
     def __call__(self, event: dict[str, Any]) -> bool:
         """Take one event; False keeps ansible-runner from writing it to disk."""
@@ -99,8 +106,7 @@ class _Listener:
             self.played.changed += 1
             self.played.changes += changes
         if changed or seconds > SLOW_SECONDS:
-            took = f" ({seconds:.0f} s)" if seconds > SLOW_SECONDS else ""
-            self.tell(f"{about['task']}{took}", "changed" if changed else "ok")
+            self.tell(about["task"], "changed" if changed else "ok", seconds)
 
     def on_runner_on_failed(self, about: dict[str, Any], result: dict[str, Any]) -> None:
         said = str(result.get("msg") or result.get("module_stderr") or "it failed without a word")
@@ -108,9 +114,11 @@ class _Listener:
             str(result[key]) for key in ("module_stderr", "module_stdout", "exception") if result.get(key)
         )
         self.log(f"failed  {about.get('duration', 0.0):6.1f} s  {about['task']}: {said}\n{details}".rstrip())
-        self.tell(about["task"], "failed")
+        self.tell(about["task"], "failed", about.get("duration"))
         if _NO_ROOT.search(said + details):
             self.played.failure = no_root(self.host, _one_line(said))
+        elif _FULL.search(said + details):
+            self.played.failure = _disk_full(self.host, about["task"])
         else:
             self.played.failure = ApplyError(
                 f"{about['task']}: {_one_line(said)}", where=self.host.name, do=f"the log tells more: {self.played.log}"
@@ -125,6 +133,14 @@ class _Listener:
             self.played.failure = ApplyError(
                 f"cannot be reached: {said}", where=self.host.name, do="see whether ssh reaches it with the same key"
             )
+
+
+def _disk_full(host: Host, task: str) -> ApplyError:
+    return ApplyError(
+        f"its disk is full: {task} ended half-way, and nothing of it is in use",
+        where=host.name,
+        do="make room at /opt there (deploy detect tells what is free), then run it again: it goes on from there",
+    )
 
 
 def _one_line(text: str) -> str:
@@ -147,6 +163,7 @@ def run(host: Host, play: Play, work_dir: Path, progress: Progress) -> Played:
             played.log.open("w", encoding="utf-8") as file,
             guarded(private, socket_prefix()),
             connection(host) as environment,
+            _carrying(host, play, private / CARRIED, progress),
         ):
 
             def log(line: str) -> None:
@@ -193,6 +210,28 @@ def _run(host: Host, play: Play, private: Path, environment: dict[str, str], lis
         )
 
 
+@contextlib.contextmanager
+def _carrying(host: Host, play: Play, told: Path, progress: Progress) -> Iterator[None]:
+    """Tell how many bytes the run has carried, as it writes them into a file, for as long as the block lasts."""
+    over = threading.Event()
+
+    def look() -> None:
+        last = ""
+        while not over.wait(_LOOK_SECONDS):
+            with contextlib.suppress(OSError):
+                last, before = told.read_text(encoding="ascii"), last
+                if last != before and len(far := last.split()) == 2:  # noqa: PLR2004 - done and total
+                    progress(Event(play.phase, CARRY, host.name, int(far[0]), int(far[1])))
+
+    watcher = threading.Thread(target=look, name="carrying", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+
+
 def _environment(private: Path) -> dict[str, str]:
     """Give Ansible's settings: no file of this machine or user has a say in them."""
     return {
@@ -200,6 +239,7 @@ def _environment(private: Path) -> dict[str, str]:
         "ANSIBLE_LIBRARY": str(data("roles") / "host_base" / "library"),
         "ANSIBLE_MODULE_UTILS": str(data("roles") / "host_base" / "module_utils"),
         "ANSIBLE_HOME": str(private / "home"),
+        "AGENTRIG_CARRIED": str(private / CARRIED),
         "ANSIBLE_LOCAL_TEMP": str(private / "tmp"),
         "ANSIBLE_PIPELINING": "true",
         "ANSIBLE_FORKS": "4",

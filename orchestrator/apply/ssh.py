@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 #: A master that nobody ended (the command was killed) ends itself after so many seconds without work.
 PERSIST_SECONDS = 30
 CONNECT_SECONDS = 15
+#: A connection whose other end says nothing for so long is given up: a link that was cut tells nobody (ssh_config(5)).
+ALIVE_SECONDS, ALIVE_TIMES = 5, 3
+#: What Ansible calls the one host of a run: it reads names as patterns, and a host may be called anything.
+ALIAS = "host"
 
 
 @contextlib.contextmanager
@@ -45,7 +49,8 @@ def _options(host: Host, socket: Path) -> dict[str, str]:
         "ControlPath": str(socket),
         "ConnectTimeout": str(CONNECT_SECONDS),
         "BatchMode": "yes",
-        "ServerAliveInterval": "10",
+        "ServerAliveInterval": str(ALIVE_SECONDS),
+        "ServerAliveCountMax": str(ALIVE_TIMES),
         "PreferredAuthentications": "publickey",
     }
     return options | host.ssh_files()
@@ -75,7 +80,10 @@ def _end(host: Host, folder: Path) -> None:
 
 
 def inventory(host: Host) -> dict[str, Any]:
-    """Give Ansible's inventory of one host; raises PrivilegeError where this user may not become root."""
+    """Give Ansible's inventory of one host; raises PrivilegeError where this user may not become root.
+
+    Its key is told to ssh alone (see ``_options``): Ansible would quote the path otherwise than ssh reads it.
+    """
     variables: dict[str, Any] = {
         "ansible_connection": host.connection,
         "ansible_python_interpreter": "/usr/bin/python3",
@@ -83,10 +91,9 @@ def inventory(host: Host) -> dict[str, Any]:
     }
     if host.connection == "ssh":
         variables |= {"ansible_host": host.address, "ansible_port": host.port, "ansible_user": host.user}
-        variables |= {"ansible_ssh_private_key_file": host.private_key} if host.private_key else {}
     elif variables["ansible_become"]:
         _ask_sudo(host)
-    return {"all": {"hosts": {host.name: variables}}}
+    return {"all": {"hosts": {ALIAS: variables}}}
 
 
 def needs_root(host: Host) -> bool:

@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from orchestrator.rendered import Rendered, RenderedLink, RenderedUnit
     from orchestrator.snapshot import Listener
 
+#: Where people of a host find the agents' commands (FHS 3.0, 4.9: what the administrator puts there himself).
+COMMANDS = "/usr/local/bin"
+#: Where others keep weights on a host, each file under its sha256: the hub's cache of each person, Ollama's service and
+#: each person's own Ollama (both programs' documentation of their folders).
+ELSEWHERE = (
+    *(f"{home}/.cache/huggingface/hub/*--*/blobs/{{digest}}" for home in ("/root", "/home/*")),
+    *(f"{home}/.ollama/models/blobs/sha256-{{digest}}" for home in ("/usr/share/ollama", "/root", "/home/*")),
+)
 #: Roles that run a unit, and the unit that each runs.
 UNITS = {"runtime": "agentrig-runtime.service", "gateway": "agentrig-gateway.service"}
 
@@ -36,8 +44,8 @@ def trees_of(lock: Lock, keys: Mapping[str, str]) -> list[dict[str, Any]]:
 def _tree(artefact: Artefact, lock: Lock) -> dict[str, Any]:
     if artefact.kind in ("file", "binary"):
         kind, parts = "file", [artefact]
-    elif artefact.kind in ("venv", "folder"):
-        kind = "venv" if artefact.kind == "venv" else "file"
+    elif artefact.kind in ("venv", "folder", "npm_tree"):
+        kind = "file" if artefact.kind == "folder" else artefact.kind
         parts = [lock.by_id()[part] for part in artefact.parts]
     else:
         raise ApplyError(
@@ -48,6 +56,8 @@ def _tree(artefact: Artefact, lock: Lock) -> dict[str, Any]:
         "name": f"{artefact.name} {artefact.version}",
         "kind": kind,
         "parts": [_part(part) for part in parts],
+        "places": {place: lock.by_id()[part].key for place, part in artefact.places.items()},
+        "commands": artefact.commands,
     }
 
 
@@ -90,9 +100,15 @@ def release_values(
             for file in rendered.files
         ],
         "artefacts_named": dict(keys),
-        "artefacts_links": _plain(other_links(rendered)),
+        "artefacts_links": _plain([link for link in other_links(rendered) if not is_command(link.path)]),
         "artefacts_masked": dict(MASKED),
+        "coding_agents_links": _plain([link for link in other_links(rendered) if is_command(link.path)]),
     }
+
+
+def is_command(path: str) -> bool:
+    """Tell whether a link is a command that people find in their PATH: the role ``coding_agents`` places those."""
+    return path.startswith(f"{COMMANDS}/")
 
 
 def unit_values(
@@ -109,6 +125,7 @@ def unit_values(
             f"{role}_port": ports.get(unit.name, 0),
         }
     if "runtime_unit" in values:
+        values["runtime_together"] = [values["gateway_unit"]] if "gateway_unit" in values else []
         values["runtime_health"] = f"http://127.0.0.1:{values['runtime_port']}/health"
     return values | rendered.variables
 
@@ -131,7 +148,8 @@ def away_values(manifests: Sequence[Manifest], *, purge: bool) -> dict[str, Any]
         ],
         "artefacts_masked": dict(MASKED),
         "artefacts_litter": dict(LITTER),
-        "artefacts_links": _other_links_of(manifests),
+        "artefacts_links": [link for link in _other_links_of(manifests) if not is_command(link["path"])],
+        "coding_agents_links": [link for link in _other_links_of(manifests) if is_command(link["path"])],
     }
     values |= {f"{role}_purge": purge for role in ("host_base", "artefacts", *UNITS)}
     return values | {f"{role}_unit": unit for role, unit in UNITS.items()}

@@ -1,4 +1,4 @@
-"""The four things that are done to a host: apply, activate, stop, remove."""
+"""What is done to a host: apply, activate, restart, stop, remove."""
 
 from __future__ import annotations
 
@@ -72,7 +72,8 @@ def apply(  # noqa: PLR0913, PLR0917 - one step of the line: each is a value of 
     values = role_values(host, rendered, lock, name, store_root, secrets, snapshot)
     if not check:
         units = value.unit_values(rendered, lock, name, keys, secrets)
-        _keep(work_dir, release, {**units, "artefacts_links": values["artefacts_links"]})
+        links = {name: values[name] for name in ("artefacts_links", "coding_agents_links")}
+        _keep(work_dir, release, {**units, **links})
     play = Play("up.yml", values, check=check, hidden=tuple(secrets.values()))
     played = run(host, play, work_dir, progress)
     if played.failure:
@@ -99,6 +100,7 @@ def role_values(  # noqa: PLR0913, PLR0917 - what a host is told is made of all 
         **value.host_values(rendered, debs, snapshot.listeners if snapshot else (), ports),
         "artefacts_store": str(store_root),
         "artefacts_user": host.user if host.connection == "ssh" else _me(),
+        "artefacts_elsewhere": list(value.ELSEWHERE),
         "artefacts_trees": value.trees_of(lock, keys),
         "artefacts_debs": debs,
         "artefacts_lists": archive_lists(debs, store_root, store_root.parent / "keys"),
@@ -122,6 +124,18 @@ def activate(host: Host, manifest: Manifest, work_dir: Path, progress: Progress)
     played = _activate(host, manifest.release, work_dir, progress)
     if played.failure:
         raise played.failure
+
+
+def restart(host: Host, manifest: Manifest, work_dir: Path, progress: Progress) -> float:
+    """Start a host's runtime anew as its release has it, and give the seconds until it was well.
+
+    Raises ApplyError, PrivilegeError.
+    """
+    values = {**_kept(work_dir, manifest.release), "gateway_unit": "", "runtime_state": "restarted"}
+    played = run(host, Play("up.yml", values, phase="verify", tags=("units",)), work_dir, progress)
+    if played.failure:
+        raise played.failure
+    return float(played.told["agentrig_unit"]["seconds"])
 
 
 def stop(host: Host, work_dir: Path, progress: Progress) -> None:

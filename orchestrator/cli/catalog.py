@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from orchestrator.line.cataloguing import Added
 
 #: As in ``line.catalog_rows``, which the help must not load.
-KINDS = ("llms", "quants", "runtimes", "gpus", "profiles")
+KINDS = ("llms", "quants", "runtimes", "agents", "gpus", "profiles")
 
 BESIDE = click.option(
     "-i",
@@ -27,7 +27,7 @@ BESIDE = click.option(
 
 @click.group("catalog")
 def command() -> None:
-    """Rows that decisions rest on: llms, quants, runtimes, gpus, profiles.
+    """Rows that decisions rest on: llms, quants, runtimes, agents, gpus, profiles.
 
     Rows of your own lie in llms/ and profiles/ beside deploy.lock and go before those of the catalog.
     """

@@ -27,7 +27,7 @@ def verb(function: _Verb) -> _Verb:
 def targets(function: _Verb) -> _Verb:
     """Add the options that name hosts."""
     function = click.option("--lab", is_flag=True, help="Throwaway hosts on this machine.")(function)
-    function = click.option("--limit", metavar="HOST", help="Only hosts whose names match.")(function)
+    function = click.option("--limit", metavar="HOST", help="Only these hosts or groups, as Ansible's.")(function)
     return click.option("-i", "--inventory", type=PATH, metavar="INV", help="An Ansible inventory.")(function)
 
 

@@ -58,5 +58,10 @@ def snapshot_lines(snapshot: HostSnapshot) -> list[str]:
         lines.append(f"  GPU {gpu.index}: {gpu.name}, {gpu.vram_mib} MiB{free}, at {gpu.bus_id} (by {gpu.source})")
     if not snapshot.gpus:
         lines.append("  no GPU")
+    for one in snapshot.endpoints:
+        what = " ".join(filter(None, (one.kind, one.version)))
+        lines.append(f"  answers already: {what} at {one.url} with {', '.join(one.llms) or 'no llm'}")
+    if snapshot.firewalls:
+        lines.append(f"  firewalls, left as they are: {', '.join(snapshot.firewalls)}")
     lines += [f"  problem: {problem.what}. {problem.do}" for problem in snapshot.problems]
     return lines

@@ -27,7 +27,7 @@ def command(
     verbose: bool,
 ) -> int:
     """Take away what our manifests say was put on a host."""
-    from orchestrator.cli.screen import outcome_lines
+    from orchestrator.cli.screen import run_lines
     from orchestrator.cli.wired import ask_terminal, wired
     from orchestrator.line.down import down
     from orchestrator.line.targets import Asked, already_up, knows
@@ -47,6 +47,5 @@ def command(
     if as_json:
         show_json(outcome.document())
     else:
-        for host in outcome.hosts:
-            click.echo("\n".join(outcome_lines(host)))
+        click.echo("\n".join(run_lines(outcome.hosts, rooms.screen.board.slowest)))
     return outcome.exit_code

@@ -42,12 +42,30 @@ def command(
 ) -> int:
     """Decide what a machine should run, and say why not the others."""
     del verbose
-    from orchestrator.line.planning import Pretended, Wishes, explained, plan_for, side_by_side, suppose
+    from orchestrator.errors import NoFit
+    from orchestrator.line.planning import (
+        Pretended,
+        Wishes,
+        explained,
+        plan_for,
+        side_by_side,
+        side_by_side_instead,
+        suppose,
+        suppose_instead,
+    )
 
     catalog = catalog_for(None)
     wishes = Wishes(llm, quant, runtime, context, users, autocomplete)
     machine = Pretended(gpus, ram_mib, snapshot)
-    plans = plan_for(profiles, machine, wishes, catalog)
+    try:
+        plans = plan_for(profiles, machine, wishes, catalog)
+    except NoFit as nothing:
+        instead = suppose_instead(profiles, others, machine, wishes, catalog) if others else ()
+        for _, outcomes in () if as_json else instead:
+            click.echo(side_by_side_instead(outcomes))
+        if instead:
+            nothing.more["what_if"] = [one.document() for _, outcomes in instead for one in outcomes[1:]]
+        raise
     supposed = [suppose(planned, others, machine, wishes, catalog) for planned in plans] if others else []
     if as_json:
         documents = [planned.document() for planned in plans]
@@ -56,7 +74,7 @@ def command(
         show_json(documents[0] | ({"plans": documents} if len(documents) > 1 else {}))
         return 0
     for place, planned in enumerate(plans):
-        click.echo(explained(planned, catalog) if explain else "\n".join(planned.lines()))
+        click.echo(explained(planned, catalog, wishes) if explain else "\n".join(planned.lines()))
         if others:
             click.echo("\n" + side_by_side(planned, supposed[place]), nl=False)
     return 0

@@ -29,6 +29,7 @@ VERBS = {
     "verify": "Accept again what runs, changing nothing.",
     "status": "Tell what runs, and whether it is still what was put there.",
     "down": "Take away what was put on a host.",
+    "agents": "Coding agents of a host, and how to start one yourself.",
     "lab": "Throwaway hosts on this machine.",
     "catalog": "The rows that decisions rest on.",
 }
@@ -119,19 +120,25 @@ def _fault(error: Exception) -> AgentrigError:
     return AgentrigError(what, where="", do=f"report it with {trace.name}")
 
 
+def _in_one_line(text: str) -> str:
+    """Give a text with what cannot be shown, a newline in a path for one, as Python writes it."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+
+
 def _of_hosts(arguments: Sequence[str]) -> bool:
     return any(verb in arguments for verb in ("detect", "up", "down", "status"))
 
 
 def fail(error: AgentrigError, *, as_json: bool, hosts: bool = False) -> int:
     """Say what failed, in a line or two, or as the document's ``error``; give its exit code."""
-    click.echo(f"error: {error}", err=True)
+    click.echo(f"error: {_in_one_line(str(error))}", err=True)
     if error.do:
-        click.echo(f"  {error.do}", err=True)
+        click.echo(f"  {_in_one_line(error.do)}", err=True)
     if as_json:
         document: dict[str, Any] = {"error": error.document()} | ({"hosts": []} if hosts else {})
         rejections = getattr(error, "rejections", ())
         if rejections:
             document["rejections"] = [rejection.document() for rejection in rejections]
+        document |= getattr(error, "more", {})
         sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     return error.exit_code or EXIT_FAILED

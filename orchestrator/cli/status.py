@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -9,6 +10,7 @@ import click
 from orchestrator.cli.common import show_json, targets, verb
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from orchestrator.line.values import HostStatus
@@ -34,21 +36,59 @@ def command(inventory: Path | None, limit: str | None, lab: bool, check: bool, a
         first = next((one.error for one in found if one.error), None)
         show_json({"hosts": [one.document() for one in found]} | ({"error": first.document()} if first else {}))
     else:
-        for one in found:
-            click.echo("\n".join(status_lines(one)))
+        click.echo("\n".join(table_lines(found, datetime.now(tz=UTC)) if len(found) > 1 else status_lines(found[0])))
     return exit_code_of_many(codes)
 
 
 def status_lines(host: HostStatus) -> list[str]:
     """Give a host's status as a person reads it."""
     if host.error:
-        return [f"{host.name}: {host.error.what}"]
+        return [f"{host.name}: {host.error.what}", f"  {host.error.do}"]
     if host.deployment_id is None:
         return [f"{host.name}: nothing of ours is known to run there"]
-    accepted = f", accepted {host.evidence.began}" if host.evidence and host.evidence.accepted else ", not accepted"
+    accepted = f", accepted {host.accepted}" if host.accepted else ", not accepted"
     lines = [f"{host.name}: release {host.deployment_id}, {'serving' if host.serving else 'not serving'}{accepted}"]
+    if chosen := host.deployment:
+        lines.append(f"  {chosen.llm} on {chosen.runtime}, {chosen.context_tokens} tokens, profile {chosen.profile}")
     lines += [f"  {host.endpoint.openai}  token in {host.endpoint.token_file}"] if host.endpoint else []
-    lines += [f"  drift: {one.kind} {one.name}: expected {one.expected}, found {one.found}" for one in host.drift] or [
-        "  it is what was put there"
-    ]
+    return lines + (drift_lines(host) or ["  it is what was put there"])
+
+
+def drift_lines(host: HostStatus) -> list[str]:
+    """Give every difference between a host and what was put there."""
+    return [f"  drift: {one.kind} {one.name}: expected {one.expected}, found {one.found}" for one in host.drift]
+
+
+def table_lines(hosts: Sequence[HostStatus], now: datetime) -> list[str]:
+    """Give many hosts as one table, and below it whatever of a host takes a sentence. Pure."""
+    rows = [("HOST", "SERVES", "PROFILE", "WINDOW", "DRIFT", "ACCEPTED"), *(_row(host, now) for host in hosts)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    for host in hosts:
+        if host.error:
+            lines += [f"{host.name}: {host.error.what}", f"  {host.error.do}"]
+        elif host.drift:
+            lines += [f"{host.name}:", *drift_lines(host)]
     return lines
+
+
+def _row(host: HostStatus, now: datetime) -> tuple[str, ...]:
+    chosen, kept = host.deployment, _age(host.accepted, now)
+    known = (chosen.profile, str(chosen.context_tokens)) if chosen else ("-", "-")
+    if host.error:
+        return (host.name, host.error.kind.replace("_", " "), *known, "?", kept)
+    if host.deployment_id is None:
+        return (host.name, "nothing of ours", *known, "-", "-")
+    serves = (chosen.llm if chosen else "yes") if host.serving else "not serving"
+    return (host.name, serves, *known, str(len(host.drift)) if host.drift else "none", kept)
+
+
+def _age(since: str | None, now: datetime) -> str:
+    """Give how long ago a moment of ISO 8601 was, in its largest unit; "never" where there was none."""
+    if since is None:
+        return "never"
+    seconds = max(0.0, (now - datetime.fromisoformat(since)).total_seconds())
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit} ago"
+    return f"{seconds:.0f} s ago"

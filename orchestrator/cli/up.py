@@ -35,7 +35,7 @@ def command(
     verbose: bool,
 ) -> int:
     """Detect, plan, lock, render, apply, verify: ready means accepted."""
-    from orchestrator.cli.screen import outcome_lines, try_next
+    from orchestrator.cli.screen import run_lines, try_next
     from orchestrator.cli.wired import wired
     from orchestrator.line.targets import Asked, profile_for_real, to_bring_up
     from orchestrator.line.up import up
@@ -60,8 +60,7 @@ def command(
     if as_json:
         show_json(outcome.document())
     else:
-        for host in outcome.hosts:
-            click.echo("\n".join(outcome_lines(host)))
+        click.echo("\n".join(run_lines(outcome.hosts, rooms.screen.board.slowest)))
         if lab:
             click.echo("\n".join(try_next(outcome.hosts, profile_for_real(rooms.catalog))))
     return outcome.exit_code

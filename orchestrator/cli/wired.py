@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.common import catalog_for
-from orchestrator.cli.screen import Screen, proposal_lines
+from orchestrator.cli.screen import Screen, fetch_lines, proposal_lines
 from orchestrator.errors import UsageError
 from orchestrator.lab import Lab
 from orchestrator.line.ports import Way
-from orchestrator.line.wiring import real
+from orchestrator.line.wiring import Questions, real
 from orchestrator.state import State
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from orchestrator.catalog.rows import Catalog
     from orchestrator.inventory import Host
     from orchestrator.line.ports import Ports
+    from orchestrator.line.sizes import Sizes
     from orchestrator.line.values import Proposal
     from orchestrator.lockfile import Lock
 
@@ -58,7 +60,14 @@ def wired(inventory: Path | None = None, *, yes: bool = False, verbose: bool = F
         screen.close()
         return ask_terminal("Go on?", yes=yes)
 
-    return Wired(state, catalog, lab, real(state, catalog, lab, confirm, lambda: somebody_to_ask(yes=yes)), screen)
+    def confirm_fetch(wanted: Sequence[Sizes]) -> bool:
+        screen.close()
+        for line in fetch_lines(wanted):
+            click.echo(line, err=True)
+        return ask_terminal("Fetch it?", yes=yes)
+
+    questions = Questions(confirm, confirm_fetch, lambda: somebody_to_ask(yes=yes))
+    return Wired(state, catalog, lab, real(state, catalog, lab, questions), screen)
 
 
 def ask_terminal(question: str, *, yes: bool) -> bool:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from orchestrator.catalog.rows import Catalog, LlmRow
     from orchestrator.nouns import Noun
 
-Kind = Literal["llms", "quants", "runtimes", "gpus", "profiles"]
-KINDS: tuple[Kind, ...] = ("llms", "quants", "runtimes", "gpus", "profiles")
+Kind = Literal["llms", "quants", "runtimes", "agents", "gpus", "profiles"]
+KINDS: tuple[Kind, ...] = ("llms", "quants", "runtimes", "agents", "gpus", "profiles")
 
 #: Machines that an llm is tried on, the smallest first: how many cards, and which.
 MACHINES = (
@@ -65,6 +65,7 @@ def listed(catalog: Catalog, kind: Kind) -> list[dict[str, Any]]:
         "llms": ("name", "repository", "parameters", "active_parameters", "agentic_class", "max_context_tokens"),
         "quants": ("name", "format", "bits_per_weight", "runtimes", "min_compute_capability"),
         "runtimes": ("name", "title", "version", "formats", "devices"),
+        "agents": ("name", "title", "version", "wire", "first_request_tokens"),
         "gpus": ("name", "vendor", "vram_mib", "bandwidth_gb_s", "compute_capability"),
         "profiles": ("name", "description", "use"),
     }

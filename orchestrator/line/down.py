@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import AgentrigError
-from orchestrator.line.up import Clock
+from orchestrator.line.up import SIDE_BY_SIDE, Clock, tell_end
 from orchestrator.line.values import HostOutcome, Outcome, Result
 
 if TYPE_CHECKING:
@@ -20,7 +21,15 @@ if TYPE_CHECKING:
 
 def down(hosts: Sequence[Host], way: Way, *, purge: bool) -> Outcome:
     """Stop and take away what our manifests say we put there; with ``purge`` the store and packages too."""
-    return Outcome(tuple(_down(host, way, purge=purge) for host in hosts))
+    with ThreadPoolExecutor(max_workers=SIDE_BY_SIDE) as pool:
+        return Outcome(tuple(pool.map(lambda host: _whole(host, way, purge=purge), hosts)))
+
+
+def _whole(host: Host, way: Way, *, purge: bool) -> HostOutcome:
+    """Take one host to its end, and tell how it ended."""
+    outcome = _down(host, way, purge=purge)
+    tell_end(outcome, way)
+    return outcome
 
 
 def _down(host: Host, way: Way, *, purge: bool) -> HostOutcome:

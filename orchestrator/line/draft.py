@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from orchestrator.deployment import StandIn
 from orchestrator.detect import Answer, Question
-from orchestrator.errors import AgentrigError, ApplyError, DetectError, PrivilegeError, Unreachable, UsageError
+from orchestrator.errors import AgentrigError, DetectError, PrivilegeError, Unreachable, UsageError
+from orchestrator.line.beside import refuse_silent_endpoint, refuse_taken_ports
 from orchestrator.line.values import Draft
 from orchestrator.manifest import restore
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from orchestrator.line.values import Wish
     from orchestrator.lockfile import HostLock, Lock
     from orchestrator.profile import Profile
-    from orchestrator.rendered import Rendered
     from orchestrator.snapshot import HostSnapshot
 
 
@@ -40,8 +40,9 @@ def draft(  # noqa: PLR0913, PLR0917 - all that decides about one host
         deployment, rehearsal, stand_ins = _decide(host, profile, snapshot, ports)
     _runs_systemd(host, snapshot)
     rendered = ports.render(rehearsal or deployment)
+    refuse_silent_endpoint(host, snapshot, rehearsal or deployment)
     if not state.manifests():
-        _ports_are_free(host, snapshot, rendered)
+        refuse_taken_ports(host, snapshot, rendered, rehearsal or deployment)
     reading = restore(answer.reading, state.filled_digests()) if answer.reading else None
     return Draft(host, profile, snapshot, deployment, rehearsal, stand_ins, rendered, kept is not None, former, reading)
 
@@ -114,15 +115,3 @@ def make_believe_cards(snapshot: HostSnapshot) -> tuple[StandIn, ...]:
         return ()
     cards = ", ".join(f"{gpu.name} ({gpu.vram_mib} MiB)" for gpu in snapshot.gpus)
     return (StandIn(what=cards, instead="a make-believe NVML and nvidia-smi", why="a lab host has no card"),)
-
-
-def _ports_are_free(host: Host, snapshot: HostSnapshot, rendered: Rendered) -> None:
-    """Refuse a host that has nothing of ours and where a port of ours is taken; of others, apply sees whose it is."""
-    taken = {(listener.protocol, listener.port) for listener in snapshot.listeners}
-    for listener in rendered.listeners:
-        if (listener.protocol, listener.port) in taken:
-            raise ApplyError(
-                f"port {listener.port} is taken by another program",
-                where=host.name,
-                do="set gateway.port or runtime.port in the profile, or stop that program",
-            )

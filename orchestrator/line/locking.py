@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.detect import Question
-from orchestrator.errors import LockError, UsageError
+from orchestrator.errors import AgentrigError, LockError, UsageError
 from orchestrator.inventory import LOCAL
 from orchestrator.line.draft import read
+from orchestrator.line.planning import Planned
 from orchestrator.lock import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping, MutableMapping, Sequence
     from pathlib import Path
 
     from orchestrator.inventory import Host
-    from orchestrator.line.planning import Planned
     from orchestrator.line.ports import Ports, Way
     from orchestrator.lockfile import Lock
     from orchestrator.profile import Profile
@@ -41,28 +41,33 @@ def lock_machine(planned: Planned, lock_file: Path, upgrade: Sequence[str], way:
 def lock_inventory(
     hosts: Mapping[str, tuple[Host, Profile]], lock_file: Path, upgrade: Sequence[str], way: Way
 ) -> Lock:
-    """Lock every host of an inventory; one that cannot be read fails the whole."""
+    """Lock every host of an inventory; the first that cannot be locked is raised once the others are written."""
     answers = way.ports.ask([Question(host=host, snapshot=True, manifest=None) for host, _ in hosts.values()])
-    requests = {}
+    requests: dict[str, Request] = {}
+    failures: dict[str, AgentrigError] = {}
     for name, (host, profile) in hosts.items():
-        snapshot = read(answers[name], host)
-        deployment = way.ports.plan(snapshot, profile)
-        packages = way.ports.render(deployment).packages
-        requests[name] = Request(
-            snapshot=snapshot,
-            profile_digest=profile.fingerprint(),
-            deployment=deployment,
-            rehearsal=None,
-            stand_ins=(),
-            packages=packages,
-        )
-    return _write(requests, lock_file, upgrade, way)
+        try:
+            snapshot = read(answers[name], host)
+            deployment = way.ports.plan(snapshot, profile)
+            requests[name] = request_of(Planned(profile, snapshot, deployment, name), way.ports)
+        except AgentrigError as error:
+            failures[name] = error
+    lock = _write(requests, lock_file, upgrade, way, failures)
+    if failures:
+        raise next(failures[name] for name in hosts if name in failures)
+    return lock
 
 
-def _write(requests: Mapping[str, Request], lock_file: Path, upgrade: Sequence[str], way: Way) -> Lock:
+def _write(
+    requests: Mapping[str, Request],
+    lock_file: Path,
+    upgrade: Sequence[str],
+    way: Way,
+    failures: MutableMapping[str, AgentrigError] | None = None,
+) -> Lock:
     previous = way.ports.read_lock(lock_file)
-    lock = way.ports.resolve(requests, previous, way.progress, upgrade=upgrade)
-    if lock != previous:
+    lock = way.ports.resolve(requests, previous, way.progress, upgrade=upgrade, failures=failures)
+    if lock != previous and lock.hosts:
         way.ports.write_lock(lock_file, lock)
     return lock
 

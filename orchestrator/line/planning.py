@@ -11,8 +11,9 @@ from pydantic import ValidationError
 from orchestrator.catalog.loader import profile as profile_named
 from orchestrator.detect import read_local
 from orchestrator.errors import NoFit, UsageError
+from orchestrator.line.sizes import Sizes, expected, readable
 from orchestrator.line.wiring import pci_names
-from orchestrator.plan import compare, explain, parse_gpu, plan, profile_hardware
+from orchestrator.plan import Asked, compare, explain, next_steps, offers, parse_gpu, plan, profile_hardware
 from orchestrator.plan.match import matching_profile
 from orchestrator.profile import Hardware
 from orchestrator.snapshot import HostSnapshot
@@ -72,10 +73,19 @@ class Planned:
     deployment: Deployment
     #: Whose hardware it is: this machine's, the profile's, or a pretended one.
     hardware: str
+    #: What is known of the bytes before anything is locked.
+    sizes: Sizes | None = None
 
     def document(self) -> dict[str, Any]:
         """Give the document of ``plan``."""
-        return {"profile": self.profile.name, "hardware": self.hardware, **_apart(self.deployment)}
+        offered = {"offers": list(self.offers), "sizes": self.sizes.document() if self.sizes else None}
+        return {"profile": self.profile.name, "hardware": self.hardware, **_apart(self.deployment), **offered}
+
+    @property
+    def offers(self) -> tuple[str, ...]:
+        """Give a sentence for each endpoint that already answers on this machine and could be built upon."""
+        usable = self.hardware == THIS_MACHINE and self.deployment.runtime_url is None
+        return offers(self.snapshot) if usable else ()
 
     def lines(self) -> list[str]:
         """Give the decision as a person reads it: what, why, and what to know."""
@@ -95,6 +105,10 @@ class Planned:
                 f"  {what}: {row.weights_mib:.0f} weights + {row.kv_mib:.0f} cache + {row.compute_mib:.0f} compute "
                 f"+ {row.reserve_mib:.0f} reserve = {used:.0f} of {row.capacity_mib:.0f} MiB"
             )
+        if self.sizes and self.sizes.place:
+            free = f", of {readable(self.sizes.free)} free there" if self.sizes.free is not None else ""
+            lines.append(f"  {readable(self.sizes.place)} of weights to fetch and to place on its disk{free}")
+        lines += [f"  {offer}" for offer in self.offers]
         if self.hardware == THIS_MACHINE and cards:
             lines.append(f"  for real, asking before it changes this machine: deploy up --profile {self.profile.name}")
         return lines
@@ -125,12 +139,20 @@ def plan_for(
     names: tuple[str, ...], pretended: Pretended, wishes: Wishes, catalog: Catalog, here: HostSnapshot | None = None
 ) -> tuple[Planned, ...]:
     """Decide for each profile named; raises NoFit, UsageError."""
+    asked = _asked(names, pretended, catalog, here)
+    return tuple(_planned(profile, machine, hardware, wishes, catalog) for profile, machine, hardware in asked)
+
+
+def _asked(
+    names: tuple[str, ...], pretended: Pretended, catalog: Catalog, here: HostSnapshot | None
+) -> tuple[tuple[Profile, HostSnapshot, str], ...]:
+    """Give each profile that is asked about, the machine that it is decided for, and whose that is."""
     base = _machine(pretended, catalog, here)
     if names:
         profiles = [profile_named(catalog, name) for name in dict.fromkeys(names)]
     else:
         profiles = [profile_named(catalog, matching_profile(base, catalog) or ANY_CARDS)]
-    return tuple(_planned(profile, base, pretended, wishes, catalog) for profile in profiles)
+    return tuple((profile, *_hardware(profile, base, pretended, catalog)) for profile in profiles)
 
 
 def suppose(
@@ -140,22 +162,48 @@ def suppose(
 
     The profile's wishes hold and its cards do not. Raises UsageError for cards that nobody has heard of.
     """
-    wanted = catalog.profiles[ANY_CARDS] if planned.profile.demonstration else planned.profile
+    return _suppose(planned.profile, planned.snapshot, others, pretended, wishes, catalog)
+
+
+def suppose_instead(
+    names: tuple[str, ...], others: tuple[str, ...], pretended: Pretended, wishes: Wishes, catalog: Catalog
+) -> tuple[tuple[str, tuple[Supposed, ...]], ...]:
+    """Decide for other cards where these serve nothing: for each profile these cards, and what others would serve."""
+    found = []
+    for profile, snapshot, _ in _asked(names, pretended, catalog, None):
+        outcome = Supposed(_counted(snapshot), _outcome(snapshot, profile, wishes, catalog))
+        found.append((profile.name, (outcome, *_suppose(profile, snapshot, others, pretended, wishes, catalog))))
+    return tuple(found)
+
+
+def _suppose(  # noqa: PLR0913, PLR0917 - what a decision takes, and for which cards
+    profile: Profile,
+    snapshot: HostSnapshot,
+    others: tuple[str, ...],
+    pretended: Pretended,
+    wishes: Wishes,
+    catalog: Catalog,
+) -> tuple[Supposed, ...]:
+    wanted = catalog.profiles[ANY_CARDS] if profile.demonstration else profile
     free = wanted.model_copy(update={"hardware": Hardware()})
-    return tuple(_supposed(text, free, planned, pretended, wishes, catalog) for text in others)
+    return tuple(_supposed(text, free, snapshot, pretended, wishes, catalog) for text in others)
 
 
 def _supposed(  # noqa: PLR0913, PLR0917 - what a decision takes, and for which cards
-    text: str, profile: Profile, planned: Planned, pretended: Pretended, wishes: Wishes, catalog: Catalog
+    text: str, profile: Profile, snapshot: HostSnapshot, pretended: Pretended, wishes: Wishes, catalog: Catalog
 ) -> Supposed:
     cards = _cards(text, catalog)
-    machine = planned.snapshot.model_copy(update={"gpus": cards, "cuda": None, "links": ()})
+    machine = snapshot.model_copy(update={"gpus": cards, "cuda": None, "links": ()})
     if not pretended.snapshot:
         machine = machine.model_copy(update={"driver": None})
+    return Supposed(text, _outcome(machine, profile, wishes, catalog))
+
+
+def _outcome(snapshot: HostSnapshot, profile: Profile, wishes: Wishes, catalog: Catalog) -> Deployment | str:
     try:
-        return Supposed(text, _decide(machine, profile, wishes, catalog))
+        return _decide(snapshot, profile, wishes, catalog)
     except NoFit as nothing:
-        return Supposed(text, nothing.what)
+        return nothing.what
 
 
 def _cards(text: str, catalog: Catalog) -> tuple[Gpu, ...]:
@@ -173,23 +221,41 @@ def _cards(text: str, catalog: Catalog) -> tuple[Gpu, ...]:
 
 def side_by_side(planned: Planned, others: tuple[Supposed, ...]) -> str:
     """Give decisions for other cards beside the one for these."""
-    cards = [gpu.name for gpu in planned.snapshot.usable_gpus()]
-    counted = " + ".join(f"{cards.count(name)}x {name}" for name in dict.fromkeys(cards)) or "no card"
-    return compare([(f"{counted} (now)", planned.deployment), *((one.gpus, one.outcome) for one in others)])
+    now = (f"{_counted(planned.snapshot)} (now)", planned.deployment)
+    return compare([now, *((one.gpus, one.outcome) for one in others)])
 
 
-def explained(planned: Planned, catalog: Catalog) -> str:
+def side_by_side_instead(found: tuple[Supposed, ...]) -> str:
+    """Give decisions for other cards beside the outcome that these have none."""
+    now, *others = found
+    return compare([(f"{now.gpus} (now)", now.outcome), *((one.gpus, one.outcome) for one in others)])
+
+
+def _counted(snapshot: HostSnapshot) -> str:
+    cards = [gpu.name for gpu in snapshot.usable_gpus()]
+    return " + ".join(f"{cards.count(name)}x {name}" for name in dict.fromkeys(cards)) or "no card"
+
+
+def explained(planned: Planned, catalog: Catalog, wishes: Wishes) -> str:
     """Give the page that one would send to a colleague."""
-    return explain(planned.deployment, catalog)
+    asked = Asked(wishes.llm, wishes.quant, wishes.runtime, wishes.context, wishes.users)
+    steps = next_steps(planned.snapshot, planned.profile, catalog, planned.deployment, asked)
+    return explain(planned.deployment, catalog, steps)
 
 
-def _planned(profile: Profile, base: HostSnapshot, pretended: Pretended, wishes: Wishes, catalog: Catalog) -> Planned:
-    snapshot, hardware = base, THIS_MACHINE
+def _hardware(profile: Profile, base: HostSnapshot, pretended: Pretended, catalog: Catalog) -> tuple[HostSnapshot, str]:
     if pretended.anything:
-        hardware = "a pretended machine's"
-    elif not base.usable_gpus() and (cards := profile_hardware(profile, catalog)):
-        snapshot, hardware = _as_the_profile_expects(base, profile, cards), "the profile's own"
-    return Planned(profile, snapshot, _decide(snapshot, profile, wishes, catalog), hardware)
+        return base, "a pretended machine's"
+    if not base.usable_gpus() and (cards := profile_hardware(profile, catalog)):
+        return _as_the_profile_expects(base, profile, cards), "the profile's own"
+    return base, THIS_MACHINE
+
+
+def _planned(profile: Profile, snapshot: HostSnapshot, hardware: str, wishes: Wishes, catalog: Catalog) -> Planned:
+    deployment = _decide(snapshot, profile, wishes, catalog)
+    measured = snapshot if hardware == THIS_MACHINE else snapshot.model_copy(update={"disk_free_mib": None})
+    weights = expected(deployment, measured, catalog, in_store=lambda _: False)
+    return Planned(profile, snapshot, deployment, hardware, weights)
 
 
 def _decide(snapshot: HostSnapshot, profile: Profile, wishes: Wishes, catalog: Catalog) -> Deployment:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from orchestrator.catalog.rows import Catalog
     from orchestrator.deployment import Deployment, StandIn
     from orchestrator.detect import Answer, Question
+    from orchestrator.errors import AgentrigError
     from orchestrator.evidence import Area, Check
     from orchestrator.inventory import Host
+    from orchestrator.line.sizes import Sizes
     from orchestrator.line.values import Proposal
     from orchestrator.lock import Request
     from orchestrator.lockfile import Lock
@@ -45,8 +47,12 @@ class Resolves(Protocol):
         progress: Progress,
         *,
         upgrade: Collection[str] = (),
+        failures: MutableMapping[str, AgentrigError] | None = None,
     ) -> Lock:
-        """Give the lock with all that the requests need; versions move for the names in ``upgrade`` alone."""
+        """Give the lock with all that the requests need; versions move for the names in ``upgrade`` alone.
+
+        A host that cannot be resolved is put into ``failures``; without those the first failure is raised.
+        """
 
 
 class Applies(Protocol):
@@ -103,14 +109,22 @@ class Ports:
     write_lock: Callable[[Path, Lock], None]
     apply: Applies
     activate: Callable[[Host, Manifest, Progress], None]
+    #: Starts the runtime of a release that a host has anew; gives the seconds until it was well.
+    restart: Callable[[Host, Manifest, Progress], float]
     stop: Callable[[Host, Progress], None]
     remove: Removes
     reach: Callable[[Host, int], AbstractContextManager[str]]
     accept: Callable[[Subject, Collection[Area], Progress], tuple[Check, ...]]
+    #: The checks after a restart that took so many seconds, of so many that it may take.
+    again: Callable[[Subject, float, float, Progress], tuple[Check, ...]]
     chat: Callable[[str, str, str], Check]
     #: Raises UsageError where a question could not be asked, before the work that it would be about.
     ready_to_ask: Callable[[], None]
     confirm: Callable[[Proposal], bool]
+    #: Asks before a large download begins; given is what each host needs of it.
+    confirm_fetch: Callable[[Sequence[Sizes]], bool]
+    #: Tells for a digest whether this machine's store has it.
+    in_store: Callable[[str], bool]
 
 
 @dataclass(frozen=True, slots=True)

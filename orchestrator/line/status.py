@@ -51,6 +51,7 @@ def _status(host: Host, answer: Answer, lock: Lock | None, ports: Ports) -> Host
         evidence=evidence,
         endpoint=endpoint(host, locked.applied, ports) if locked and manifest and not error else None,
         error=error,
+        deployment=locked.applied if locked and manifest else None,
     )
 
 

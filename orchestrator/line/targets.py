@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from fnmatch import fnmatch
+from fnmatch import fnmatchcase
+from hashlib import sha256
+from string import ascii_lowercase, digits
 from typing import TYPE_CHECKING
 
-from orchestrator.apply.inventory import LAB_OS, host_of, read_inventory
+from orchestrator.apply.inventory import LAB_OS, host_of, read_groups
 from orchestrator.catalog.loader import profile as profile_named
 from orchestrator.detect import read_local
 from orchestrator.errors import InventoryError, ProfileError, UsageError
@@ -19,7 +23,7 @@ from orchestrator.plan.match import WITHOUT_GPU, matching_profile
 from orchestrator.progress import Event, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from orchestrator.catalog.rows import Catalog
@@ -29,6 +33,8 @@ if TYPE_CHECKING:
 
 #: The system a lab host is made with where nobody says another.
 DEFAULT_LAB_OS = "debian-12"
+_LONGEST_PLAIN = 38
+_LAB_LETTERS = frozenset(ascii_lowercase + digits + "-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +77,19 @@ def already_up(asked: Asked, lab: Lab, *, known_here: bool) -> list[Host]:
             raise UsageError(f"no host's name matches {asked.limit}", do="give the inventory that names it: -i INV")
         return [this_machine()]
     named = _of_inventory(asked.inventory, asked.limit) if asked.inventory is not None else None
-    found = [host for host in in_lab if _matches(host.name, asked.limit) and (named is None or host.name in named)]
+    found = [host for host in in_lab if (_matches(host.name, asked.limit) if named is None else host.name in named)]
     if not found:
         raise UsageError("the lab has no such host", do="make one: deploy up --lab")
     return found
 
 
 def lab_name(profile: str) -> str:
-    """Give the name of the lab host on which a profile is rehearsed."""
-    return f"lab-{profile}"
+    """Give the name of the lab host on which a profile is rehearsed: its own, or as much of it as a host can bear."""
+    plain = "".join(letter if letter in _LAB_LETTERS else "-" for letter in profile.lower()).strip("-")
+    if plain == profile and len(plain) <= _LONGEST_PLAIN:
+        return f"lab-{plain}"
+    digest = sha256(profile.encode(errors="surrogatepass")).hexdigest()[:8]
+    return f"lab-{plain[: _LONGEST_PLAIN - 9]}-{digest}"
 
 
 def this_machine() -> Host:
@@ -127,19 +137,42 @@ def _profile_of(host: Host, asked: Asked, catalog: Catalog) -> Profile:
 
 def _of_inventory(path: Path, limit: str | None) -> dict[str, tuple[Host, str]]:
     """Give the hosts of an inventory, each with the system that the lab would make it with."""
-    variables = read_inventory(path)
-    hosts = {
-        name: (host_of(name, values), str(values.get(LAB_OS, DEFAULT_LAB_OS)))
-        for name, values in variables.items()
-        if _matches(name, limit)
-    }
-    if not hosts:
-        raise InventoryError(f"no host's name matches {limit}", where=str(path), do=f"hosts: {', '.join(variables)}")
-    return hosts
+    variables, groups = read_groups(path)
+    names = chosen(limit, tuple(variables), groups)
+    if not names:
+        known = f"hosts: {', '.join(variables)}; groups: {', '.join(sorted(groups))}"
+        raise InventoryError(f"no host's name matches {limit}", where=str(path), do=known)
+    return {name: (host_of(name, variables[name]), str(variables[name].get(LAB_OS, DEFAULT_LAB_OS))) for name in names}
+
+
+def chosen(limit: str | None, names: Sequence[str], groups: Mapping[str, Collection[str]]) -> tuple[str, ...]:
+    """Give the hosts that a limit means, in the inventory's order. Pure.
+
+    It is written as Ansible's ``--limit``: names and groups with ``*``, ``?`` and ``[a-c]``, several with commas or
+    colons between them; ``!`` before one takes its hosts away, ``&`` leaves only those. A host's very name is itself.
+    """
+    if limit is None or limit in names:
+        return tuple(name for name in names if limit in {None, name})
+    words = [word.strip() for word in re.split(r",|:(?![^\[]*\])", limit) if word.strip()]
+    plain = [word for word in words if word[0] not in "!&"]
+    found: set[str] = set().union(*(_meant(word, names, groups) for word in plain or ["*"]))
+    for word in words:
+        if word.startswith("&"):
+            found &= _meant(word[1:], names, groups)
+    for word in words:
+        if word.startswith("!"):
+            found -= _meant(word[1:], names, groups)
+    return tuple(name for name in names if name in found)
+
+
+def _meant(pattern: str, names: Sequence[str], groups: Mapping[str, Collection[str]]) -> set[str]:
+    """Give the hosts whose name, or one of whose groups' names, a pattern matches."""
+    found = {name for name in names if fnmatchcase(name, pattern)}
+    return found.union(*(members for group, members in groups.items() if fnmatchcase(group, pattern)))
 
 
 def _matches(name: str, limit: str | None) -> bool:
-    return limit is None or any(fnmatch(name, pattern) for pattern in limit.split(","))
+    return bool(chosen(limit, [name], {}))
 
 
 def _in_lab(
@@ -150,10 +183,9 @@ def _in_lab(
     if missing:
         progress(Event("lab", f"making {', '.join(missing)}"))
     made = {host.name: host for host in lab.up(systems, progress)}
-    for name, profile in wanted.items():
-        cards = profile_hardware(profile, catalog)
-        if cards:
-            lab.put_gpus(name, cards)
+    cards = {name: found for name, profile in wanted.items() if (found := profile_hardware(profile, catalog))}
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        list(pool.map(lambda name: lab.put_gpus(name, cards[name]), cards))
     return {name: (as_host(made[name]), profile) for name, profile in wanted.items()}
 
 

@@ -6,11 +6,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from orchestrator.errors import AgentrigError, LockError, UsageError, VerifyError
-from orchestrator.line.accept import accept, chat, endpoint_of, not_accepted
+from orchestrator.errors import AgentrigError, UsageError, VerifyError
+from orchestrator.line.accept import accept, chat, endpoint_of, not_accepted, notes_of
 from orchestrator.line.draft import draft, question
+from orchestrator.line.refused import refusal, whole_trees
+from orchestrator.line.sizes import LARGE_FETCH, expected, sizes
 from orchestrator.line.values import Draft, HostOutcome, Outcome, Proposal, Result, Wish
 from orchestrator.lock import Request
 from orchestrator.manifest import compare
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from orchestrator.line.ports import Way
     from orchestrator.lockfile import Lock
     from orchestrator.profile import Profile
+
+#: Hosts that are changed at once.
+SIDE_BY_SIDE = 8
 
 
 @dataclass
@@ -62,22 +67,39 @@ def up(hosts: Mapping[str, tuple[Host, Profile]], wish: Wish, way: Way) -> Outco
             try:
                 drafts.append(draft(host, profile, answers[name], previous, wish, way.ports))
                 way.progress(Event("plan", drafts[-1].deployment.reasons[0], host=name, state="ok"))
-            except AgentrigError as error:
-                failed[name] = _failed(name, error, clock)
+            except Exception as error:  # noqa: BLE001 - one host's fault, foreseen or not, is its own outcome
+                failed[name] = _failed(name, _foreseen(error, name), clock)
+                tell_end(failed[name], way)
     if not drafts:
         return _in_order(hosts, failed)
     if not wish.check and any(not one.host.lab and not (previous and _holds(one, previous)) for one in drafts):
         way.ports.ready_to_ask()
-    lock = _lock(drafts, previous, wish, way, clock)
-    unresolved = {one.host.name: why for one in drafts if (why := _unresolved(one, lock))}
-    failed |= {name: _failed(name, why, clock) for name, why in unresolved.items()}
-    drafts = [one for one in drafts if one.host.name not in unresolved]
+    _ask_to_fetch(drafts, previous, way)
+    lock, refused = _lock(drafts, previous, wish, way, clock)
+    for name, why in refused.items():
+        failed[name] = _failed(name, why, clock)
+        tell_end(failed[name], way)
+    drafts = [one for one in drafts if one.host.name not in refused]
     _ask_first(drafts, lock, wish, way)
-    if lock != previous and not wish.check:
+    if lock != previous and lock.hosts and not wish.check:
         way.ports.write_lock(wish.lock_file, lock)
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        done = pool.map(lambda one: _one(one, lock, wish, way, replace(clock, phases=dict(clock.phases))), drafts)
+    with ThreadPoolExecutor(max_workers=SIDE_BY_SIDE) as pool:
+        done = pool.map(lambda one: _whole(one, lock, wish, way, clock), drafts)
     return _in_order(hosts, failed | {outcome.name: outcome for outcome in done})
+
+
+def _whole(one: Draft, lock: Lock, wish: Wish, way: Way, clock: Clock) -> HostOutcome:
+    """Take one host to its end, and tell how it ended."""
+    outcome = _one(one, lock, wish, way, replace(clock, phases=dict(clock.phases)))
+    tell_end(outcome, way)
+    return outcome
+
+
+def tell_end(outcome: HostOutcome, way: Way) -> None:
+    """Tell how it ended for one host."""
+    said = outcome.error.what if outcome.error else f"{outcome.result} in {outcome.seconds:.1f} s"
+    state: Literal["ok", "failed"] = "failed" if outcome.error else "ok"
+    way.progress(Event("done", said, host=outcome.name, state=state))
 
 
 def _these(hosts: Mapping[str, object]) -> str:
@@ -93,10 +115,17 @@ def _failed(name: str, error: AgentrigError, clock: Clock) -> HostOutcome:
     return HostOutcome(name, "failed", seconds=clock.seconds, phases=dict(clock.phases), error=error)
 
 
-def _lock(drafts: Sequence[Draft], previous: Lock | None, wish: Wish, way: Way, clock: Clock) -> Lock:
-    """Fill the lock for the hosts that need it; moves nothing else. Not asked when every host's manifest holds."""
-    if previous and all(one.kept and _holds(one, previous) for one in drafts) and not wish.full:
-        return previous
+def _lock(
+    drafts: Sequence[Draft], previous: Lock | None, wish: Wish, way: Way, clock: Clock
+) -> tuple[Lock, dict[str, AgentrigError]]:
+    """Fill the lock for the hosts that need it, and say whom it refuses; moves nothing else.
+
+    It is not asked for a host whose manifest holds.
+    """
+    if previous and not wish.full:
+        drafts = [one for one in drafts if not (one.kept and _holds(one, previous))]
+        if not drafts:
+            return previous, {}
     requests = {
         one.host.name: Request(
             snapshot=one.snapshot,
@@ -108,13 +137,18 @@ def _lock(drafts: Sequence[Draft], previous: Lock | None, wish: Wish, way: Way, 
         )
         for one in drafts
     }
+    refused: dict[str, AgentrigError] = {}
     with clock.phase("lock"):
-        lock = way.ports.resolve(requests, previous, way.progress)
+        lock = way.ports.resolve(requests, previous, way.progress, failures=refused)
         if wish.locked and lock != previous:
             raise UsageError(
                 "the lock would change", where=str(wish.lock_file), do="run it without --locked, or deploy lock first"
             )
-    return lock
+    for one in drafts:
+        begun = bool(way.ports.state_of(one.host).manifests())
+        if one.host.name not in refused and (why := refusal(one, lock, begun=begun)):
+            refused[one.host.name] = why
+    return lock, refused
 
 
 def _holds(one: Draft, lock: Lock) -> bool:
@@ -130,14 +164,21 @@ def release_of(one: Draft, lock: Lock) -> str:
     return one.rendered.release_id({name: known[links[name]].key for name in one.rendered.artefacts})
 
 
-def _unresolved(one: Draft, lock: Lock) -> LockError | None:
-    """Refuse a host, by name, what stands in the lock without a digest; nothing was put there yet."""
-    lacking = [artefact for artefact in lock.artefacts_of(one.host.name) if artefact.digest is None]
-    if not lacking:
-        return None
-    first = lacking[0]
-    what = f"{first.kind} {first.name} {first.version} is not resolved: {first.why}"
-    return LockError(what, where=one.host.name, do="run it again where its source is in reach, or rehearse it: --lab")
+def _ask_to_fetch(drafts: Sequence[Draft], previous: Lock | None, way: Way) -> None:
+    """Ask before a large download for real hosts begins, as far as its size is known beforehand."""
+    in_store = way.ports.in_store
+    wanted = []
+    for one in drafts:
+        if one.host.lab or (previous and _holds(one, previous)):
+            continue
+        known = previous is not None and one.kept
+        wanted.append(
+            sizes(previous, one.snapshot, in_store=in_store)
+            if known and previous
+            else expected(one.applied, one.snapshot, way.ports.catalog, in_store=in_store)
+        )
+    if sum(one.fetch for one in wanted) > LARGE_FETCH and not way.ports.confirm_fetch(wanted):
+        raise UsageError("you said no, so nothing was fetched", do="run it again when you want it")
 
 
 def _ask_first(drafts: Sequence[Draft], lock: Lock, wish: Wish, way: Way) -> None:
@@ -149,7 +190,8 @@ def _ask_first(drafts: Sequence[Draft], lock: Lock, wish: Wish, way: Way) -> Non
     artefacts = {artefact.id: artefact for name in names for artefact in lock.artefacts_of(name)}
     size = sum(artefact.bytes or 0 for artefact in artefacts.values())
     upgrades = tuple(change for name in names for change in lock.hosts[name].upgrades)
-    if not way.ports.confirm(Proposal(real, lock, size, upgrades)):
+    taken = tuple(sizes(lock, one.snapshot, in_store=way.ports.in_store, trees=whole_trees(one)) for one in real)
+    if not way.ports.confirm(Proposal(real, lock, size, upgrades, taken)):
         raise UsageError("you said no, so nothing was changed", do="run it again when you want it")
 
 
@@ -170,8 +212,9 @@ def _one(one: Draft, lock: Lock, wish: Wish, way: Way, clock: Clock) -> HostOutc
         if wish.check:
             result: Result = "changed" if applied.changed else "unchanged"
             return HostOutcome(
-                name, result, applied.changed, applied.release, clock.seconds, clock.phases, log=applied.log
-            )
+                name, result, applied.changed, applied.release, clock.seconds, clock.phases, log=applied.log,
+                changes=applied.changes,
+            )  # fmt: skip
         way.ports.state_of(one.host).keep_manifest(applied.manifest, one.rendered)
         return _accepted(one, lock, applied, way, clock)
     except Exception as error:  # noqa: BLE001 - one host's fault, foreseen or not, is its own outcome
@@ -199,7 +242,7 @@ def _unchanged(one: Draft, way: Way, clock: Clock) -> HostOutcome | None:
         return None
     return HostOutcome(
         one.host.name, "unchanged", 0, former.release, clock.seconds, clock.phases, endpoint_of(one, way.ports),
-        state.evidence_file, evidence, one.stand_ins, notes=one.notes,
+        state.evidence_file, evidence, one.stand_ins, notes=notes_of(one, way.ports),
     )  # fmt: skip
 
 
@@ -213,7 +256,8 @@ def _accepted(one: Draft, lock: Lock, applied: Applied, way: Way, clock: Clock) 
     state.keep_evidence(evidence)
     outcome = HostOutcome(
         one.host.name, "changed", applied.changed, applied.release, clock.seconds, clock.phases,
-        endpoint_of(one, way.ports), state.evidence_file, evidence, one.stand_ins, notes=one.notes, log=applied.log,
+        endpoint_of(one, way.ports), state.evidence_file, evidence, one.stand_ins,
+        notes=notes_of(one, way.ports), log=applied.log, changes=applied.changes,
     )  # fmt: skip
     if evidence.accepted:
         state.keep_accepted(applied.manifest, evidence)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.errors import EXIT_DONE, AgentrigError, exit_code_of_many
+from orchestrator.line import beside
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from orchestrator.deployment import Deployment, StandIn
     from orchestrator.evidence import Evidence
     from orchestrator.inventory import Host
+    from orchestrator.line.sizes import Sizes
     from orchestrator.lockfile import Lock, PackageChange
     from orchestrator.manifest import Drift, Manifest, Reading
     from orchestrator.profile import Profile
@@ -62,8 +65,10 @@ class Draft:
         if self.applied.agentic_class == "demonstration":
             notes.append(f"demonstration: {self.applied.llm} is below the floor for agents")
         if host.connection == "ssh" and not host.lab:
-            way = f"ssh -N -L {port}:127.0.0.1:{port} -p {host.port} {host.user}@{host.address}"
+            way = f"ssh -N -L {port}:127.0.0.1:{port} -p {host.port} {shlex.quote(f'{host.user}@{host.address}')}"
             notes.append(f"it answers on {host.name} itself; to reach it from here: {way}")
+        notes += [f"{one.what}; {one.do}" for one in self.snapshot.problems if one.kind == "clock"]
+        notes += beside.notes(self.snapshot, self.applied)
         return tuple(notes)
 
 
@@ -75,6 +80,8 @@ class Proposal:
     lock: Lock
     bytes_to_place: int
     upgrades: tuple[PackageChange, ...]
+    #: Of each host what is carried and placed, and what its disk has left.
+    sizes: tuple[Sizes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +119,8 @@ class HostOutcome:
     stand_ins: tuple[StandIn, ...] = ()
     error: AgentrigError | None = None
     log: Path | None = None
+    #: What was changed, or with ``check`` would be, in the words of the tasks that did it.
+    changes: tuple[str, ...] = ()
     #: What its owner should know of it, a sentence each.
     notes: tuple[str, ...] = ()
     #: Things that stay on the host after ``down``, and why.
@@ -131,6 +140,7 @@ class HostOutcome:
             "stand_ins": [stand_in.document() for stand_in in self.stand_ins],
             "error": self.error.document() if self.error else None,
             "log": str(self.log) if self.log else None,
+            "changes": list(self.changes),
             "notes": list(self.notes),
             "left": list(self.left),
         }
@@ -167,6 +177,13 @@ class HostStatus:
     evidence: Evidence | None
     endpoint: Endpoint | None
     error: AgentrigError | None = None
+    #: What is locked for the host and was put there; in the lab what really serves. None where nothing of ours runs.
+    deployment: Deployment | None = None
+
+    @property
+    def accepted(self) -> str | None:
+        """Give when the host was accepted, as its evidence says; None where the last acceptance failed, or none was."""
+        return self.evidence.began if self.evidence and self.evidence.accepted else None
 
     def document(self) -> dict[str, Any]:
         """Give one element of ``hosts[]`` of the contract."""
@@ -178,6 +195,10 @@ class HostStatus:
             "serving": self.serving,
             "gpus": [gpu.document() for gpu in self.snapshot.gpus] if self.snapshot else [],
             "endpoint": self.endpoint.document() if self.endpoint else None,
-            "accepted": self.evidence.began if self.evidence and self.evidence.accepted else None,
+            "accepted": self.accepted,
+            "profile": self.deployment.profile if self.deployment else None,
+            "llm": self.deployment.llm if self.deployment else None,
+            "runtime": self.deployment.runtime if self.deployment else None,
+            "context_tokens": self.deployment.context_tokens if self.deployment else None,
             "error": self.error.document() if self.error else None,
         }

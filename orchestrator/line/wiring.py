@@ -14,13 +14,15 @@ from orchestrator.plan import plan, rehearse
 from orchestrator.render import render
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
 
     from orchestrator.apply import Applied
     from orchestrator.catalog.rows import Catalog
     from orchestrator.detect import Answer, Question
+    from orchestrator.errors import AgentrigError
     from orchestrator.inventory import Host
     from orchestrator.lab import Lab
+    from orchestrator.line.sizes import Sizes
     from orchestrator.line.values import Proposal
     from orchestrator.lock import Request
     from orchestrator.lockfile import Lock
@@ -38,6 +40,14 @@ class Removed(NamedTuple):
     left: tuple[str, ...]
 
 
+class Questions(NamedTuple):
+    """What a person is asked: before hosts are changed, before much is fetched; and whether there is one to ask."""
+
+    confirm: Callable[[Proposal], bool]
+    confirm_fetch: Callable[[Sequence[Sizes]], bool]
+    ready_to_ask: Callable[[], None]
+
+
 def pci_names(catalog: Catalog) -> dict[str, tuple[str, int, str | None]]:
     """Give PCI id -> name, memory in MiB, compute capability, for cards seen before any driver is installed."""
     return {
@@ -51,8 +61,7 @@ def real(
     here: State,
     catalog: Catalog,
     lab: Lab,
-    confirm: Callable[[Proposal], bool],
-    ready_to_ask: Callable[[], None],
+    questions: Questions,
 ) -> Ports:
     """Give the ports that really do it."""
     from orchestrator import apply as applying  # noqa: PLC0415 - Ansible is loaded when it is needed
@@ -76,7 +85,7 @@ def real(
         *,
         check: bool,
     ) -> Applied:
-        secrets = state.secrets()
+        secrets = state.secrets(name for file in rendered.files for name in file.secrets)
         if not check:
             state.keep_intended(applying.intended(rendered, lock, host.name, secrets))
         return applying.apply(
@@ -103,9 +112,14 @@ def real(
         return ask(questions, pci_names=names)
 
     def resolved(
-        requests: Mapping[str, Request], previous: Lock | None, progress: Progress, *, upgrade: Collection[str] = ()
+        requests: Mapping[str, Request],
+        previous: Lock | None,
+        progress: Progress,
+        *,
+        upgrade: Collection[str] = (),
+        failures: MutableMapping[str, AgentrigError] | None = None,
     ) -> Lock:
-        return resolve(requests, store, previous, progress, catalog=catalog, upgrade=upgrade)
+        return resolve(requests, store, previous, progress, catalog=catalog, upgrade=upgrade, failures=failures)
 
     return Ports(
         catalog=catalog,
@@ -120,13 +134,17 @@ def real(
         write_lock=write,
         apply=put,
         activate=lambda host, manifest, progress: applying.activate(host, manifest, state_of(host).work, progress),
+        restart=lambda host, manifest, progress: applying.restart(host, manifest, state_of(host).work, progress),
         stop=lambda host, progress: applying.stop(host, state_of(host).work, progress),
         remove=remove,
         reach=lambda host, port: reach(host, port, lab),
         accept=verify.run,
+        again=verify.again,
         chat=verify.chat_once,
-        ready_to_ask=ready_to_ask,
-        confirm=confirm,
+        ready_to_ask=questions.ready_to_ask,
+        confirm=questions.confirm,
+        confirm_fetch=questions.confirm_fetch,
+        in_store=store.has,
     )
 
 

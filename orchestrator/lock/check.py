@@ -6,7 +6,7 @@ import platform
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import LockError
-from orchestrator.lock import apt, hub, wheels
+from orchestrator.lock import apt, hub, npm, wheels
 from orchestrator.lock.wanted import DEB_ARCHITECTURES, Target
 from orchestrator.progress import Event
 from orchestrator.snapshot import HostSnapshot, OperatingSystem
@@ -35,6 +35,7 @@ def check(
         if target:
             lost += _wheels([one for one in used if one.kind == "wheel"], target, store)
             lost += _members([one for one in used if one.member_of], target, store)
+        lost += npm.still_there([one for one in used if one.kind == "npm"], store)
         lost += _hub(one for one in used if one.source.startswith("hub:"))
         debs = [one for one in used if one.kind == "deb"]
         if debs:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import threading
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import UsageError
@@ -29,12 +31,20 @@ class Former:
         self.artefacts = previous.by_id() if previous else {}
         self.upgrade = frozenset(canonical(name) for name in upgrade)
         self._moved: set[str] = set()
+        self._guard = threading.Lock()
+        self._turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    def turn(self, source: str) -> threading.Lock:
+        """Give the lock under which one request is resolved: hosts that ask for the same wait and take it over."""
+        with self._guard:
+            return self._turns[source]
 
     def know(self, artefacts: Iterable[Artefact]) -> None:
         """Add what this run has resolved, so that the next host has it too."""
-        for artefact in artefacts:
-            self.artefacts[artefact.id] = artefact
-            self._moved.add(artefact.id)
+        new = {artefact.id: artefact for artefact in artefacts}
+        with self._guard:
+            self._moved.update(new)
+            self.artefacts = {**self.artefacts, **new}
 
     def moves(self, artefact: Artefact) -> bool:
         """Tell whether the artefact may get another version, and has not got one in this run."""
@@ -50,7 +60,7 @@ class Former:
         former = self.hosts.get(host)
         own = {*former.links.values(), *former.asked} if former else set()
         for artefact in sorted(self.artefacts.values(), key=lambda one: one.id not in own):
-            if artefact.source == source and artefact.kind in {"venv", "folder", "file", "binary", "image"}:
+            if artefact.source == source and artefact.kind in {"venv", "folder", "file", "binary", "image", "npm_tree"}:
                 parts = tuple(self.artefacts[part] for part in artefact.parts)
                 stale = artefact.digest is None and again and artefact.id not in self._moved
                 if not stale and not any(self.moves(one) for one in (artefact, *parts)):
@@ -58,12 +68,15 @@ class Former:
         return None
 
     def held(self, runtime: str) -> dict[str, str]:
-        """Give the versions (name -> version) of a runtime's wheels that must not move."""
-        venvs = [one for one in self.artefacts.values() if one.kind == "venv" and one.name == runtime]
-        if any(self.moves(one) for one in venvs):
+        """Give the versions (name -> version) of a tree's packages that must not move, but for those it has twice."""
+        trees = [one for one in self.artefacts.values() if one.kind in {"venv", "npm_tree"} and one.name == runtime]
+        if any(self.moves(one) for one in trees):
             return {}
-        parts = (self.artefacts[part] for venv in venvs for part in venv.parts)
-        return {part.name: part.version for part in parts if not self.moves(part)}
+        parts = {part: self.artefacts[part] for tree in trees for part in tree.parts}.values()
+        versions = {(one.name, one.version) for one in parts if one.kind == "npm"}
+        names = [name for name, _ in versions]
+        twice = {name for name in names if names.count(name) > 1}
+        return {part.name: part.version for part in parts if not self.moves(part) and part.name not in twice}
 
     def debs(self, host: str) -> dict[str, Artefact]:
         """Give the .debs that the earlier lock has for a host, by name."""

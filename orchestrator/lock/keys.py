@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 #: Raised when the way a tree is built changes, so that old trees are not taken for new ones.
 VENV_RECIPE = "1"
 FOLDER_RECIPE = "1"
+NPM_TREE_RECIPE = "1"
 
 
 def venv_key(parts: Iterable[str], python: str, arch: str) -> str:
@@ -27,3 +28,9 @@ def venv_key(parts: Iterable[str], python: str, arch: str) -> str:
 def folder_key(files: Mapping[str, str]) -> str:
     """Give the key of a folder of files, from each one's path in it and its digest."""
     return "sha256:" + digest_of({"kind": "folder", "recipe": FOLDER_RECIPE, "files": dict(files)})
+
+
+def npm_tree_key(places: Mapping[str, str], commands: Mapping[str, str]) -> str:
+    """Give the key of a tree of npm packages: each one's folder in it and its digest, and the links of its commands."""
+    recipe = {"kind": "npm_tree", "recipe": NPM_TREE_RECIPE, "places": dict(places), "commands": dict(commands)}
+    return "sha256:" + digest_of(recipe)

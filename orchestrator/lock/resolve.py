@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator import __version__
-from orchestrator.errors import LockError
-from orchestrator.lock import apt, apt_parse, runtime, weights, wheels
+from orchestrator.errors import AgentrigError, LockError
+from orchestrator.lock import adopt, apt, apt_parse, arriving, npm, npm_lock, runtime, weights, wheels
+from orchestrator.lock.closures import Closures
 from orchestrator.lock.former import Former, used_by
 from orchestrator.lock.wanted import Request, Target, Wanted, target_of, wanted
 from orchestrator.lock.weights import Resolved
@@ -16,12 +18,15 @@ from orchestrator.lockfile import HostLock, Lock
 from orchestrator.progress import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
 
-    from orchestrator.catalog.rows import Catalog, RuntimeRow
+    from orchestrator.catalog.rows import AgentRow, Catalog, RuntimeRow
     from orchestrator.lock.store import Store
     from orchestrator.lockfile import Artefact
     from orchestrator.progress import Progress
+
+#: Hosts that are resolved at once; each asks the registries of its own.
+_SIDE_BY_SIDE = 4
 
 
 def resolve(  # noqa: PLR0913 - the room's one door
@@ -32,8 +37,12 @@ def resolve(  # noqa: PLR0913 - the room's one door
     *,
     catalog: Catalog,
     upgrade: Collection[str] = (),
+    failures: MutableMapping[str, AgentrigError] | None = None,
 ) -> Lock:
     """Give the lock that holds all that the requests need, and fill the store with what is applied.
+
+    A host that cannot be resolved keeps what ``previous`` has for it and is put into ``failures``; without those the
+    first failure ends it all.
 
     What ``previous`` has for the same request stays and is not asked anew; a blob that is missing is fetched by its
     locked version and digest. Versions move for the names in ``upgrade`` alone (``*``: all). Where nothing changed,
@@ -43,13 +52,36 @@ def resolve(  # noqa: PLR0913 - the room's one door
     former = Former(previous, upgrade)
     if previous:
         former.names_are_known()
-    hosts = dict(former.hosts)
-    for name, request in requests.items():
-        hosts[name] = _Job(name, request, store, former, progress, catalog).run()
+    closures = Closures(store, former)
+    jobs = [_Job(name, one, store, former, progress, catalog, closures) for name, one in requests.items()]
+    found = _all(jobs, progress)
+    broken = {name: one for name, one in found.items() if isinstance(one, AgentrigError)}
+    if failures is not None:
+        failures.update(broken)
+    elif broken:
+        raise next(iter(broken.values()))
+    hosts = {**former.hosts, **{name: one for name, one in found.items() if isinstance(one, HostLock)}}
     artefacts = used_by(hosts.values(), former.artefacts)
     if previous and hosts == previous.hosts and artefacts == previous.artefacts:
         return previous
     return Lock(agentrig=__version__, hosts=dict(sorted(hosts.items())), artefacts=artefacts)
+
+
+def _all(jobs: Sequence[_Job], progress: Progress) -> dict[str, HostLock | AgentrigError]:
+    """Run the first host, which what it resolves is then known for, and the others side by side."""
+
+    def outcome(job: _Job) -> HostLock | AgentrigError:
+        try:
+            return job.run()
+        except AgentrigError as error:
+            return error
+
+    with ThreadPoolExecutor(max_workers=_SIDE_BY_SIDE, thread_name_prefix="lock-hosts") as pool:
+        for job in jobs[1:]:
+            progress(Event("lock", f"waiting for {jobs[0].name}: what they share is resolved once", job.name))
+            pool.submit(job.ask_apt)
+        first = [outcome(job) for job in jobs[:1]]
+        return dict(zip((job.name for job in jobs), [*first, *pool.map(outcome, jobs[1:])], strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +94,7 @@ class _Job:
     former: Former
     progress: Progress
     catalog: Catalog
+    closures: Closures
 
     def run(self) -> HostLock:
         """Resolve and fetch packages, runtime and weights side by side."""
@@ -95,14 +128,24 @@ class _Job:
             asked=tuple(each.top.id for each in real.values()),
         )
 
+    def ask_apt(self) -> None:
+        """Have the host's closure resolved before its turn comes; what fails is told then."""
+        packages = wanted(self.request.applied, self.request.packages, self.catalog).packages
+        if self.former.closure(self.request.snapshot, packages) is None:
+            with contextlib.suppress(AgentrigError):
+                self.closures.of(self.name, self.request.snapshot, packages)
+
     def _start(
         self, pool: ThreadPoolExecutor, what: Wanted, target: Target, *, apply: bool
     ) -> dict[str, Future[Resolved]]:
+        agents = what.agents if apply else ()
+        started: dict[str, Future[Resolved]] = {row.name: pool.submit(self._agent, row, target) for row in agents}
         if what.weights is None:
-            return {}
+            return {**started}
         return {
             "runtime": pool.submit(self._runtime, what.runtime, target, apply=apply),
             "llm": pool.submit(self._weights, what, target, apply=apply),
+            **started,
         }
 
     def _target(self, closing: Future[apt.Closure], packages: tuple[str, ...], *, sure: bool = False) -> Target:
@@ -126,15 +169,35 @@ class _Job:
         closure = self.former.closure(snapshot, packages)
         if closure is None:
             self._tell(f"resolving apt packages: {' '.join(packages)}")
-            held, ours = self.former.held_debs(self.name)
-            upgrade = bool(self.former.upgrade)
-            found = apt.resolve_debs(snapshot, packages, self.store, held=held, ours=ours, upgrade=upgrade)
-            closure = self.former.joined(self.name, found)
-        self._fetch(closure.debs, lambda missing: apt.fetch_debs(missing, snapshot, self.store), "apt packages")
+            closure = self.closures.of(self.name, snapshot, packages)
+        with self.former.turn(f"apt:{snapshot.os.codename}"):
+            self._fetch(closure.debs, lambda missing: apt.fetch_debs(missing, snapshot, self.store), "apt packages")
         return closure
 
-    def _runtime(self, row: RuntimeRow, target: Target, *, apply: bool) -> Resolved:
-        found = self.former.resolved(self.name, runtime.source_of(row, target), again=apply)
+    def _agent(self, row: AgentRow, target: Target) -> Resolved:
+        if row.install.kind == "venv":
+            return self._runtime(row, target, apply=True)
+        machine = npm_lock.Machine(target.arch, frozenset(self.request.snapshot.cpu_flags))
+        source, text = npm_lock.source_of(row, target, machine), f"resolving {row.title}"
+        with self.former.turn(source):
+            found = self.former.resolved(self.name, source, again=True)
+            if found is None:
+                self._tell(text)
+                with arriving.told(lambda done, total: self._tell(text, done, total)):
+                    found = npm.resolve_tree(row, target, machine, self.store, self.former.held(row.name))
+            self._fetch(found.parts, lambda missing: npm.fetch_tarballs(missing, self.store), row.title)
+            self.former.know(found.all)
+        return found
+
+    def _runtime(self, row: RuntimeRow | AgentRow, target: Target, *, apply: bool) -> Resolved:
+        source = runtime.source_of(row, target)
+        with self.former.turn(source):
+            found = self._runtime_once(row, source, target, apply=apply)
+            self.former.know(found.all)
+        return found
+
+    def _runtime_once(self, row: RuntimeRow | AgentRow, source: str, target: Target, *, apply: bool) -> Resolved:
+        found = self.former.resolved(self.name, source, again=apply)
         if found is None:
             self._tell(f"resolving {row.title}")
             try:
@@ -159,22 +222,35 @@ class _Job:
     def _weights(self, what: Wanted, target: Target, *, apply: bool) -> Resolved:
         if what.weights is None:
             raise LockError(f"{what.runtime.title} serves no weights of ours", where=self.name)
-        found = self.former.resolved(self.name, weights.source_of(what.weights), again=apply)
-        if found is None:
-            self._tell(f"resolving {what.weights.llm} {what.weights.quant}")
-            found = weights.resolve_weights(what.weights, target, self.store)
-        if apply:
-            self._fetch(found.all, lambda missing: weights.fetch_weights(missing, target, self.store), what.weights.llm)
+        source, text = weights.source_of(what.weights), f"resolving {what.weights.llm} {what.weights.quant}"
+        with self.former.turn(source):
+            found = self.former.resolved(self.name, source, again=apply)
+            if found is None:
+                for one in what.weights.files:
+                    if one.sha256 and not self.store.has(one.sha256):
+                        adopt.adopt_one(one.sha256, one.member, self.store, self._tell)
+                self._tell(text)
+                with arriving.told(lambda done, total: self._tell(text, done, total)):
+                    found = weights.resolve_weights(what.weights, target, self.store)
+            if apply:
+                self._fetch(
+                    found.all, lambda missing: weights.fetch_weights(missing, target, self.store), what.weights.llm
+                )
+            self.former.know(found.all)
         return found
 
     def _fetch(self, artefacts: Iterable[Artefact], fetch: Callable[[list[Artefact]], None], what: str) -> None:
-        missing = absent(artefacts, self.store)
+        wanted = tuple(artefacts)
+        adopt.adopt(wanted, self.store, self._tell)
+        missing = absent(wanted, self.store)
         if not missing:
             return
-        total = sum(one.bytes or 0 for one in missing)
-        self._tell(f"fetching {what}: {len(missing)} files", 0, total or None)
+        known = sum(one.bytes or 0 for one in missing) if all(one.bytes for one in missing) else None
+        text = f"fetching {what}: {len(missing)} file{'s' if len(missing) > 1 else ''}"
+        self._tell(text, 0 if known else None, known)
         try:
-            fetch(missing)
+            with arriving.told(lambda done, total: self._tell(text, done, known or total)):
+                fetch(missing)
         except LockError as error:
             raise type(error)(_lacking(missing, error.what), where=error.where, do=error.do) from error
         done = sum(self.store.path(str(one.digest)).stat().st_size for one in missing)
@@ -193,7 +269,7 @@ def _lacking(artefacts: Sequence[Artefact], said: str) -> str:
 
 def absent(artefacts: Iterable[Artefact], store: Store) -> list[Artefact]:
     """Give the artefacts that are fetched, known by digest, and not in the store."""
-    fetched = (one for one in artefacts if one.kind in {"deb", "wheel", "file"} and one.digest)
+    fetched = (one for one in artefacts if one.kind in {"deb", "wheel", "npm", "file"} and one.digest)
     return [one for one in fetched if not store.has(str(one.digest))]
 
 

@@ -1,4 +1,4 @@
-"""The artefact of a runtime: a venv from its resolved wheels."""
+"""The artefact of a runtime, or of an agent that comes the same way: a venv from its resolved wheels."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from orchestrator.lockfile import Artefact
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from orchestrator.catalog.rows import RuntimeRow
+    from orchestrator.catalog.rows import AgentRow, RuntimeRow
     from orchestrator.lock.store import Store
     from orchestrator.lock.wanted import Target
 
-_KINDS = {"venv": "venv", "binary": "binary", "container": "image"}
+_KINDS = {"venv": "venv", "binary": "binary", "container": "image", "npm": "npm_tree"}
 
 
-def source_of(row: RuntimeRow, target: Target) -> str:
+def source_of(row: RuntimeRow | AgentRow, target: Target) -> str:
     """Give what the lock calls the request for a runtime: equal while catalog and host ask for the same. Pure."""
     if row.install.kind != "venv":
         return f"catalog:{row.name} {row.version}"
     return f"venv:{' '.join(row.install.requirements)} for {target}"
 
 
-def resolve_runtime(row: RuntimeRow, target: Target, store: Store, held: Mapping[str, str]) -> Resolved:
+def resolve_runtime(row: RuntimeRow | AgentRow, target: Target, store: Store, held: Mapping[str, str]) -> Resolved:
     """Give a runtime's artefact and its parts; ``held`` names wheels whose versions do not move. Raises LockError."""
     if row.install.kind != "venv":
         return Resolved(
@@ -48,7 +48,7 @@ def resolve_runtime(row: RuntimeRow, target: Target, store: Store, held: Mapping
     return Resolved(top, parts)
 
 
-def unresolved(row: RuntimeRow, target: Target, why: str) -> Artefact:
+def unresolved(row: RuntimeRow | AgentRow, target: Target, why: str) -> Artefact:
     """Give the artefact of a runtime whose digest could not be read (decision 13). Pure."""
     return Artefact.model_validate(
         {
@@ -61,10 +61,8 @@ def unresolved(row: RuntimeRow, target: Target, why: str) -> Artefact:
     )
 
 
-def _interpreter_suits(row: RuntimeRow, target: Target) -> None:
+def _interpreter_suits(row: RuntimeRow | AgentRow, target: Target) -> None:
     from packaging.specifiers import SpecifierSet  # noqa: PLC0415 - only where a runtime says what it needs
 
     if row.install.python and not SpecifierSet(row.install.python).contains(target.python):
-        raise LockError(
-            f"{row.title} needs Python {row.install.python}, the host has {target.python}", where=f"runtime {row.name}"
-        )
+        raise LockError(f"{row.title} needs Python {row.install.python}, the host has {target.python}", where=row.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import re
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 _DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
 _CHUNK = 1 << 20
+#: ioctl_ficlonerange(2).
+_FICLONE = 0x40049409
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -126,7 +129,17 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _cloned(source: Path, target: Path) -> bool:
+    """Let the file system share the bytes until one of both is written, where it can (btrfs, XFS): no room is taken."""
+    with source.open("rb") as reading, target.open("wb") as writing, contextlib.suppress(OSError):
+        fcntl.ioctl(writing.fileno(), _FICLONE, reading.fileno())
+        return True
+    return False
+
+
 def _copy(source: Path, target: Path) -> str:
+    if _cloned(source, target):
+        return _sha256(target)
     found = hashlib.sha256()
     with source.open("rb") as reading, target.open("wb") as writing:
         while chunk := reading.read(_CHUNK):

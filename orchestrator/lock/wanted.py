@@ -14,7 +14,7 @@ from orchestrator.snapshot import HostSnapshot
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from orchestrator.catalog.rows import Catalog, RuntimeRow, WeightFile
+    from orchestrator.catalog.rows import AgentRow, Catalog, RuntimeRow, WeightFile
 
 #: Distribution and version -> glibc, for a snapshot that lists no packages. From each one's libc6 package.
 _GLIBC = {
@@ -81,11 +81,12 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One decision's artefacts by name: the runtime's row, the llm's files, apt packages."""
+    """One decision's artefacts by name: the runtime's row, the llm's files, apt packages, the agents' rows."""
 
     runtime: RuntimeRow
     weights: Weights | None
     packages: tuple[str, ...]
+    agents: tuple[AgentRow, ...] = ()
 
 
 def wanted(deployment: Deployment, packages: Iterable[str], catalog: Catalog) -> Wanted:
@@ -93,13 +94,14 @@ def wanted(deployment: Deployment, packages: Iterable[str], catalog: Catalog) ->
     runtime = catalog.runtimes.get(deployment.runtime)
     if runtime is None:
         raise CatalogError(f"the runtime {deployment.runtime} is not in the catalog", where="catalog/runtimes.yml")
+    agents = tuple(catalog.agents[name] for name in deployment.agents if name in catalog.agents)
     names = tuple(sorted({*packages, *runtime.install.packages}))
     if runtime.install.kind == "none":
-        return Wanted(runtime, None, names)
+        return Wanted(runtime, None, names, agents)
     llm = catalog.llms.get(deployment.llm)
     if llm is None:
         raise CatalogError(f"the llm {deployment.llm} is not in the catalog", where="catalog/llms")
-    return Wanted(runtime, Weights(llm.name, deployment.quant, llm.quant(deployment.quant).files), names)
+    return Wanted(runtime, Weights(llm.name, deployment.quant, llm.quant(deployment.quant).files), names, agents)
 
 
 def target_of(snapshot: HostSnapshot, python: str) -> Target:

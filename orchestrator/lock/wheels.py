@@ -7,11 +7,13 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from orchestrator.errors import LockError
+from orchestrator.lock.arriving import follow_pip
 from orchestrator.lock.children import ends_with_us
 from orchestrator.lockfile import Artefact
 
@@ -28,7 +30,7 @@ _FORMER_NAMES = {
     "x86_64": ("manylinux2014_x86_64", "manylinux2010_x86_64", "manylinux1_x86_64"),
     "aarch64": ("manylinux2014_aarch64",),
 }
-_QUIET = ("--no-input", "--disable-pip-version-check", "--quiet")
+_QUIET = ("--no-input", "--disable-pip-version-check", "--progress-bar", "raw")
 _ADDRESS = re.compile(r"\S*://\S+")
 
 
@@ -181,20 +183,26 @@ def _pip(arguments: Sequence[str], target: Target, what: str) -> None:
     verb, *rest = arguments
     # A person's own `user = true` or `require-virtualenv = true` is about installing; nothing is installed here.
     environment = {**os.environ, "PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0"}
-    try:
-        done = subprocess.run(
-            [*ends_with_us(), *command, verb, *_QUIET, *rest],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except OSError as error:
-        raise LockError(f"this interpreter cannot be started again for pip: {error}", where=what) from error
-    if done.returncode:
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as complaints:
+        try:
+            child = subprocess.Popen(
+                [*ends_with_us(), *command, verb, *_QUIET, *rest],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=complaints,
+                text=True,
+                errors="replace",
+            )
+        except OSError as error:
+            raise LockError(f"this interpreter cannot be started again for pip: {error}", where=what) from error
+        with child:
+            follow_pip(child.stdout or ())
+        complaints.seek(0)
+        said = complaints.read()
+    if child.returncode:
         raise LockError(
-            complaint(done.stderr) or f"pip ended with {done.returncode}",
+            complaint(said) or f"pip ended with {child.returncode}",
             where=what if len(what) < 120 else what[:117] + "…",  # noqa: PLR2004 - one line of a terminal
             do="see whether pip reaches its registry: its own configuration (index, proxy, certificates) is used",
         )

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from orchestrator.cli.plan import command
+from orchestrator.cli.root import run
 from orchestrator.errors import UsageError
 from orchestrator.line.planning import Pretended, Wishes, plan_for, side_by_side, suppose
 from tests.unit.planning import catalog, machine
@@ -65,3 +66,18 @@ def test_the_document_has_an_entry_for_each(tmp_path: Any) -> None:
     document = json.loads(answer.stdout)
     assert [one["gpus"] for one in document["what_if"]] == ["2x RTX 3090", "RTX 5090"]
     assert {"deployment", "ledger", "confidence", "reasons", "rejections"} <= set(document["what_if"][0])
+
+
+def test_where_nothing_fits_other_cards_are_compared_all_the_same(tmp_path: Any, capsys: Any) -> None:
+    file = tmp_path / "rig.json"
+    file.write_text(machine("RTX 3060 12GB", ram_mib=16384).model_dump_json())
+    asked = ["plan", "--snapshot", str(file), "--llm", "llama-3.3-70b", "--what-if", "2x RTX 3090"]
+    assert run(asked) == 3
+    said = capsys.readouterr()
+    assert "1x RTX 3060 12GB (now)" in said.out
+    assert "2x RTX 3090 " in said.out
+    assert "does not fit" in said.err
+    assert run([*asked, "--json"]) == 3
+    document = json.loads(capsys.readouterr().out)
+    assert document["error"]["kind"] == "no_fit"
+    assert document["what_if"][0]["deployment"]["llm"] == "llama-3.3-70b"

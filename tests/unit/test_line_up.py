@@ -13,28 +13,30 @@ import pytest
 from orchestrator.apply import Applied
 from orchestrator.catalog.loader import load, profile
 from orchestrator.detect import Answer
-from orchestrator.errors import ApplyError, UsageError
+from orchestrator.errors import ApplyError, DetectError, LockError, UsageError
 from orchestrator.evidence import AREAS, Check
 from orchestrator.inventory import Host
+from orchestrator.line.locking import lock_inventory
 from orchestrator.line.ports import Ports, Way
+from orchestrator.line.sizes import Sizes
 from orchestrator.line.status import verify
 from orchestrator.line.up import up
 from orchestrator.line.values import HostOutcome, Outcome, Wish
 from orchestrator.lockfile import Artefact, HostLock, Lock
 from orchestrator.manifest import Manifest, Reading
 from orchestrator.plan import plan, rehearse
-from orchestrator.progress import silent
+from orchestrator.progress import Event, silent
 from orchestrator.render import render
 from orchestrator.snapshot import HostSnapshot, Listener
 from orchestrator.state import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 CATALOG = load()
 SNAPSHOT = HostSnapshot.from_json(
     (Path(__file__).parents[1] / "fixtures/snapshots/debian12_4cpu_16gib_no_gpu.json").read_bytes()
-)
+).model_copy(update={"name": "one"})
 GOOD = Check(area="endpoint", name="chat", result="passed")
 BAD = Check(area="endpoint", name="chat", result="failed", detail="no answer")
 
@@ -49,10 +51,16 @@ class Rooms:
     drifted: set[str] = field(default_factory=set)
     lock: Lock | None = None
     checks: tuple[Check, ...] = (GOOD,)
+    after: tuple[Check, ...] = (GOOD,)
+    restart_error: ApplyError | None = None
     apply_error: ApplyError | None = None
     yes: bool = True
     did: Counter[str] = field(default_factory=Counter)
     unresolved: bool = False
+    to_fetch: tuple[Sizes, ...] = ()
+    #: Size of the weights in the lock.
+    bytes: int = 0
+    registry_fails: set[str] = field(default_factory=set)
 
     def ask(self, questions: Any) -> dict[str, Answer]:
         self.did["ask"] += 1
@@ -69,15 +77,21 @@ class Rooms:
             answers[name] = Answer(snapshot=self.snapshots[name] if question.snapshot else None, reading=reading)
         return answers
 
-    def resolve(self, requests: Any, previous: Lock | None, progress: Any, *, upgrade: Any = ()) -> Lock:
+    def resolve(
+        self, requests: Any, previous: Lock | None, progress: Any, *, upgrade: Any = (), failures: Any = None
+    ) -> Lock:
         del progress, upgrade
         self.did["resolve"] += 1
         artefact = Artefact(kind="venv", name="runtime", version="1", digest="sha256:" + "a" * 64, source="a stand-in")
         weights = Artefact(kind="file", name="llm", version="1", digest="sha256:" + "b" * 64, source="a stand-in")
+        weights = weights.model_copy(update={"bytes": self.bytes})
         if self.unresolved:
             weights = weights.model_copy(update={"digest": None, "why": "no hub in reach"})
         hosts = dict(previous.hosts) if previous else {}
         for name, request in requests.items():
+            if name in self.registry_fails:
+                failures[name] = LockError("its archives have nothing for it", where=name)
+                continue
             hosts[name] = HostLock(
                 profile_digest=request.profile_digest,
                 hardware_digest=request.snapshot.hardware_digest(),
@@ -105,6 +119,17 @@ class Rooms:
         self.did["activate"] += 1
         self.on_host[host.name] = manifest
 
+    def restart(self, *_: Any) -> float:
+        self.did["restart"] += 1
+        if self.restart_error:
+            raise self.restart_error
+        return 1.5
+
+    def fetch(self, wanted: Sequence[Sizes]) -> bool:
+        self.did["confirm_fetch"] += 1
+        self.to_fetch = tuple(wanted)
+        return self.yes
+
     def keep(self, lock: Lock) -> None:
         self.lock = lock
         self.did["write_lock"] += 1
@@ -128,13 +153,17 @@ class Rooms:
             write_lock=lambda _, lock: self.keep(lock),
             apply=self.apply,
             activate=self.activate,
+            restart=self.restart,
             stop=lambda *_: self.did.update(["stop"]),
             remove=lambda *_, **__: pytest.fail("nothing is removed here"),
             reach=reach,
             accept=lambda *_: self.checks,
+            again=lambda *_: self.after,
             chat=lambda *_: self.checks[0],
             ready_to_ask=lambda: None,
             confirm=lambda _: self.yes,
+            confirm_fetch=self.fetch,
+            in_store=lambda _: False,
         )
 
     def up(self, *names: str, lab: bool = True, wanted: str = "cpu", **wishes: bool) -> Outcome:
@@ -233,6 +262,47 @@ def test_one_fails_alone(rooms: Rooms) -> None:
     outcome = rooms.up("one", "absent", "two")
     assert [host.result for host in outcome.hosts] == ["changed", "failed", "changed"]
     assert outcome.exit_code == 1
+
+
+def test_one_that_cannot_be_resolved_fails_alone_and_keeps_its_lock(rooms: Rooms) -> None:
+    rooms.up("one", "two")
+    assert rooms.lock is not None
+    before = rooms.lock.hosts["two"]
+    rooms.registry_fails, rooms.drifted = {"two"}, {"one", "two"}
+    rooms.apply_error = None
+    outcome = rooms.up("one", "two")
+    assert [host.result for host in outcome.hosts] == ["changed", "failed"]
+    assert "nothing for it" in str(outcome.hosts[1].error)
+    assert rooms.lock.hosts["two"] == before
+
+
+def test_where_nothing_was_resolved_no_lock_is_written(rooms: Rooms) -> None:
+    rooms.registry_fails = {"one"}
+    assert only(rooms.up("one")).result == "failed"
+    assert not rooms.did["write_lock"]
+
+
+def test_a_disk_on_which_it_does_not_fit_is_refused_before_anything_is_put_there(rooms: Rooms) -> None:
+    rooms.bytes = 300 << 20
+    rooms.snapshots["two"] = rooms.snapshots["two"].model_copy(update={"disk_free_mib": 60})
+    outcome = rooms.up("one", "two")
+    assert [host.result for host in outcome.hosts] == ["changed", "failed"]
+    error = outcome.hosts[1].error
+    assert isinstance(error, ApplyError)
+    assert "60 MiB" in error.what
+    assert "room" in error.do
+    assert rooms.did["apply"] == 1
+    rooms.snapshots["two"] = rooms.snapshots["two"].model_copy(update={"disk_free_mib": 6000})
+    outcome = rooms.up("one", "two")
+    assert [host.result for host in outcome.hosts] == ["unchanged", "changed"]
+    assert rooms.did["apply"] == 2, "the one that was done meets no Ansible"
+
+
+def test_how_it_ends_is_told_as_it_ends(rooms: Rooms) -> None:
+    told: list[Event] = []
+    hosts = {name: (Host(name=name, lab=True), profile(CATALOG, "cpu")) for name in ("one", "absent")}
+    up(hosts, Wish(Path("deploy.lock"), lab=True), Way(rooms.ports, told.append))
+    assert {(one.host, one.state) for one in told if one.phase == "done"} == {("one", "ok"), ("absent", "failed")}
 
 
 def test_locked_refuses_what_would_change_the_lock(rooms: Rooms) -> None:
@@ -359,3 +429,13 @@ def test_a_host_without_systemd_is_refused_before_anything_is_resolved(rooms: Ro
     outcome = rooms.up("one", lab=False)
     assert outcome.exit_code == 2
     assert not rooms.did["resolve"]
+
+
+def test_locking_an_inventory_writes_what_could_be_locked(rooms: Rooms) -> None:
+    rooms.registry_fails = {"two"}
+    hosts = {name: (Host(name=name), profile(CATALOG, "cpu")) for name in ("absent", "two", "one")}
+    with pytest.raises(DetectError) as caught:
+        lock_inventory(hosts, Path("deploy.lock"), (), Way(rooms.ports, silent))
+    assert caught.value.where == "absent"
+    assert rooms.lock is not None
+    assert set(rooms.lock.hosts) == {"one"}
