@@ -169,6 +169,11 @@ def main() -> int:
         with contextlib.redirect_stdout(io.StringIO()) as text:
             table([pair[0] for pair in chosen], [pair[1] for pair in chosen], score, 0)
         print("\n".join(line for line in text.getvalue().splitlines() if not line.startswith(("missed", "all limits"))))
+    found = lines("found.jsonl")
+    print("\nLoads found elsewhere, off which no constant was read")
+    with contextlib.redirect_stdout(io.StringIO()) as text:
+        table(found, predictions(found, score), score, args.worst)
+    print("\n".join(line for line in text.getvalue().splitlines() if not line.startswith(("missed", "all limits"))))
     if args.refit:
         print("\nConstants refitted with each group left out in turn")
         left_out(cases, score)

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
-from orchestrator.catalog.rows import Catalog, GpuRow, LlmRow, QuantRow, RuntimeRow, ShapeRow, card_spelled
+from orchestrator.catalog.rows import (
+    AgentRow,
+    Catalog,
+    GpuRow,
+    LlmRow,
+    QuantRow,
+    RuntimeRow,
+    ShapeRow,
+    SpeedRow,
+    card_spelled,
+)
 from orchestrator.errors import CatalogError, ProfileError
 from orchestrator.files import data
 from orchestrator.nouns import Noun
@@ -35,8 +45,10 @@ def load(extra_profiles: Path | None = None, extra_llms: Path | None = None) -> 
         gpus=_table(root / "gpus.yml", GpuRow),
         quants=_table(root / "quants.yml", QuantRow),
         runtimes=_table(root / "runtimes.yml", RuntimeRow),
+        agents=_table(root / "agents.yml", AgentRow),
         llms=_folder(root / "llms", LlmRow) | (_folder(extra_llms, LlmRow) if extra_llms else {}),
         shapes=_table(root / "shapes.yml", ShapeRow),
+        speeds=_table(root / "speeds.yml", SpeedRow),
         profiles=_profiles(root / "profiles", extra_profiles),
     )
     _references_hold(catalog)
@@ -149,6 +161,8 @@ def _keys(kind: type[Noun], path: list[str]) -> Iterable[str]:
 def _profiles(own: Path, extra: Path | None) -> dict[str, Profile]:
     folders = [own, *([extra] if extra is not None and extra.is_dir() else [])]
     raw = {path.stem: _read(path) for folder in folders for path in sorted(folder.glob("*.yml"))}
+    if odd := next((name for name in raw if not name.isprintable()), None):
+        raise ProfileError(f"{odd!r} is no name for a profile", where="profiles", do="use signs that can be shown")
     profiles = {}
     for name in raw:
         merged = _merged(name, raw, ())
@@ -195,8 +209,20 @@ def _references_hold(catalog: Catalog) -> None:
                 raise CatalogError(
                     f"unknown runtime {runtime}", where="quants.yml", do=_choose(runtime, catalog.runtimes)
                 )
+    for speed in catalog.speeds.values():
+        _speed_holds(speed, catalog)
     for wanted in catalog.profiles.values():
         _profile_holds(wanted, catalog)
+
+
+def _speed_holds(speed: SpeedRow, catalog: Catalog) -> None:
+    for name, known in ((speed.card, catalog.gpus), (speed.quant, catalog.quants), (speed.runtime, catalog.runtimes)):
+        if name not in known:
+            raise CatalogError(f"unknown {name}", where=f"speeds.yml, {speed.name}", do=_choose(name, known))
+    if speed.llm is not None and speed.llm not in catalog.llms:
+        raise CatalogError(
+            f"unknown llm {speed.llm}", where=f"speeds.yml, {speed.name}", do=_choose(speed.llm, catalog.llms)
+        )
 
 
 def _profile_holds(wanted: Profile, catalog: Catalog) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
+from statistics import median
 from typing import Any, Literal
 
 from pydantic import Field
@@ -10,7 +12,7 @@ from pydantic import Field
 from orchestrator.deployment import AgenticClass
 from orchestrator.errors import CatalogError
 from orchestrator.nouns import Noun
-from orchestrator.profile import Profile, RuntimeName
+from orchestrator.profile import Agent, Profile, RuntimeName
 
 Format = Literal["gguf", "safetensors", "exl2", "exl3", "ollama", "trtllm"]
 Device = Literal["cpu", "nvidia", "amd", "intel", "apple"]
@@ -81,6 +83,60 @@ class RuntimeRow(Noun):
     source: str
 
 
+class Native(Noun):
+    """A program that an npm package brings as a package of its own, for one kind of machine.
+
+    ``program`` is its path in that package. ``cpu_flag`` must be among the machine's where it is set.
+    """
+
+    package: str
+    arch: str
+    program: str
+    cpu_flag: str | None = None
+
+
+class AgentInstall(Noun):
+    """How an agent comes onto a host.
+
+    ``venv``: ``requirements`` as pip reads them, ``python`` the interpreters it runs on. ``npm``: ``package`` with a
+    range of versions as npm reads it; ``natives`` in the order of preference where it brings a program of its own.
+    ``packages`` are apt names that it needs beside.
+    """
+
+    kind: Literal["venv", "npm"]
+    requirements: tuple[str, ...] = ()
+    python: str | None = None
+    package: str | None = None
+    natives: tuple[Native, ...] = ()
+    #: Package that would run a script when it is installed -> why it is not needed: none is ever run.
+    scripts: dict[str, str] = {}
+    packages: tuple[str, ...] = ()
+    #: Least version of node that it runs on; None where it needs none.
+    node: str | None = None
+
+
+class AgentRow(Noun):
+    """One coding agent: how it is installed, what it speaks, what it can be told, what it asks of the window.
+
+    ``context_field`` and ``output_field`` name its own settings for window and longest answer; None where it has none.
+    ``first_request_tokens``: the whole first request as it is configured here, before any file is read.
+    """
+
+    name: Agent
+    title: str
+    version: str
+    command: str
+    #: Its arguments for one task without a person; ``{task}`` and ``{file}`` are filled in.
+    headless: tuple[str, ...]
+    install: AgentInstall
+    wire: Literal["openai", "anthropic"]
+    context_field: str | None
+    output_field: str | None
+    first_request_tokens: int = Field(gt=0)
+    licence: str
+    source: str
+
+
 class WeightFile(Noun):
     """One file of weights, and where it comes from.
 
@@ -99,6 +155,10 @@ class WeightFile(Noun):
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
 
 
+#: How a row's source says that a size is of the very files, and to how many figures.
+_OWN_SIZE = re.compile(r"measured|the files?\b|published size, \d+\.\d|published size, \d{3}", re.IGNORECASE)
+
+
 class LlmQuant(Noun):
     """One llm in one quantisation: its files and their size together, in bytes."""
 
@@ -106,6 +166,11 @@ class LlmQuant(Noun):
     weights_bytes: int = Field(gt=0)
     files: tuple[WeightFile, ...]
     source: str
+
+    @property
+    def published(self) -> bool:
+        """Tell whether the size is the files' own, to three figures or better, and not worked out or another llm's."""
+        return bool(_OWN_SIZE.match(self.source))
 
 
 class LlmRow(Noun):
@@ -150,6 +215,24 @@ class LlmRow(Noun):
         )
 
 
+class SpeedRow(Noun):
+    """Tokens a second that somebody measured of one answer; ``read_gb`` is read of the weights for each token.
+
+    ``layers`` is given of a mixture, whose many small steps cost more than what they read; 0 of a dense llm.
+    """
+
+    name: str
+    llm: str | None = None
+    quant: str
+    runtime: RuntimeName
+    card: str
+    cards: int = Field(gt=0)
+    tokens_a_second: float = Field(gt=0)
+    read_gb: float = Field(gt=0)
+    layers: int = Field(default=0, ge=0)
+    source: str
+
+
 class ShapeRow(Noun):
     """The published shape of an llm that the catalog need not serve: ``match`` holds names that it answers to."""
 
@@ -168,6 +251,27 @@ class Catalog(Noun):
     llms: dict[str, LlmRow]
     profiles: dict[str, Profile]
     shapes: dict[str, ShapeRow] = {}
+    agents: dict[str, AgentRow] = {}
+    speeds: dict[str, SpeedRow] = {}
+
+    @cached_property
+    def reached(self) -> float:
+        """Give the share of what bandwidth allows that dense llms reached where somebody measured; 1 without such."""
+        shares = [row.tokens_a_second / self._allowed(row) for row in self.speeds.values() if not row.layers]
+        return median(shares) if shares else 1.0
+
+    @cached_property
+    def layer_seconds(self) -> float:
+        """Give what each layer of a mixture costs beyond its reading, in seconds, where somebody measured."""
+        found = [
+            (1 / row.tokens_a_second - 1 / (self._allowed(row) * self.reached)) / row.layers
+            for row in self.speeds.values()
+            if row.layers
+        ]
+        return max(0.0, median(found)) if found else 0.0
+
+    def _allowed(self, row: SpeedRow) -> float:
+        return self.cards_by_name[card_spelled(row.card)].bandwidth_gb_s * row.cards / row.read_gb
 
     @cached_property
     def cards_by_name(self) -> dict[str, GpuRow]:

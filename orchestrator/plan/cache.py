@@ -22,10 +22,15 @@ ELEMENT_BYTES = {
 }  # fmt: skip
 
 LLAMA_CPP = ("llama_cpp", "ik_llama_cpp", "ollama", "xllamacpp")
+#: Runtimes that keep every token of a sliding layer too (exllamav3 issue 50: its cache grows with all layers).
+KEEPS_ALL = ("ik_llama_cpp", "exllama")
 #: A sliding layer of llama.cpp keeps whole steps of so many tokens beyond its window (its own padding).
 SLIDING_STEP = 256
 #: llama.cpp keeps a recurrent state in 32 bits; vLLM its convolution in the llm's own type.
 STATE_BYTES, CONVOLUTION_BYTES = 4.0, 2.0
+#: Bytes of one token's entry in the index of a sparse layer, by its width: 8 bits and a scale of 4 bytes for each 128
+#: (vLLM and SGLang, deepseek_v2.py), 16 bits in llama.cpp's and for MiniMax's index.
+INDEX_SCALE, INDEX_BLOCK = 4, 128
 #: A layer without a window keeps any number of tokens.
 ENDLESS = 1 << 62
 #: Kinds of layers whose counts differ by less than this factor are padded to the larger (vLLM's own rule).
@@ -64,13 +69,16 @@ def token_bytes(shape: Shape, store: Store) -> float:
     vLLM pads a mixture of kinds to groups of one size, so its groups count in full.
     """
     if store.runtime == "vllm":
-        return _grouped_layers(shape) * _widest(shape, store)
+        index = sum(count * _kept_beside(layer, store) for layer, count in shape.groups)
+        return _grouped_layers(shape) * _widest(shape, store) + index
     if store.sliding_share is not None:
         share = store.sliding_share
         return sum(
             count * _token_bytes(shape, layer, store) * (share if layer.window else 1) for layer, count in shape.groups
         )
-    return sum(count * _token_bytes(shape, layer, store) for layer, count in shape.groups)
+    return sum(
+        count * (_token_bytes(shape, layer, store) + _kept_beside(layer, store)) for layer, count in shape.groups
+    )
 
 
 @dataclass(frozen=True)
@@ -104,6 +112,9 @@ def _growth(shape: Shape, store: Store) -> Growth:
         each = count * _token_bytes(shape, layer, store)
         if each:
             steps.append((each, _most_tokens(layer, store)))
+        kept = count * _kept_beside(layer, store)
+        if kept:
+            steps.append((kept, ENDLESS))
         if store.runtime not in LLAMA_CPP:
             start += count * _state_bytes(layer, store)
     return Growth(start, tuple(steps))
@@ -132,7 +143,7 @@ def capacity_tokens(shape: Shape, store: Store, pool: float, context: int) -> in
 
 def _most_tokens(layer: Layer, store: Store) -> int:
     """Give the most tokens that a layer keeps of a sequence."""
-    if not layer.window or store.runtime == "ik_llama_cpp":
+    if not layer.window or store.runtime in KEEPS_ALL:
         return ENDLESS
     kept = layer.window + store.batch
     return ceil(kept / SLIDING_STEP) * SLIDING_STEP if store.runtime in LLAMA_CPP else kept
@@ -151,6 +162,17 @@ def _token_bytes(shape: Shape, layer: Layer, store: Store) -> float:
         return shape.heads * ((latent.nope + latent.rope) * key + latent.value * value)
     heads = max(1, ceil(layer.heads / store.tensor))
     return heads * (layer.key * key + layer.value * value)
+
+
+def _kept_beside(layer: Layer, store: Store) -> float:
+    """Give the bytes a token that a layer keeps whatever its window: an index, and entries that join several tokens."""
+    if layer.ratio and store.runtime not in LLAMA_CPP:
+        raise Unknown(f"how {store.runtime} packs its compressed cache is not understood; llama_cpp's is")
+    narrow = layer.kind == "latent" and store.runtime not in LLAMA_CPP
+    index = layer.index + INDEX_SCALE * ceil(layer.index / INDEX_BLOCK) if narrow else 2.0 * layer.index
+    if not layer.ratio:
+        return index
+    return (index + layer.key * element_bytes(store.key)) / layer.ratio
 
 
 def _state_bytes(layer: Layer, store: Store) -> float:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.deployment import AgenticClass, Rejection
 from orchestrator.plan.configuration import shape_of
 from orchestrator.plan.hardware import parse_capability
+from orchestrator.plan.interpreters import cannot_interpret
 from orchestrator.plan.layout import laid_out
 from orchestrator.plan.memory import POOLED, Choice, largest_window, margin
 from orchestrator.plan.shape import Shape, Unknown
+from orchestrator.plan.speed import Speed, speed_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +35,8 @@ CLASS_WHEN_SHORT: AgenticClass = "floor"
 STEP = 256
 #: Tokens a second at best below which nobody waits for an agent.
 LEAST_SPEED = 8.0
+#: Tokens a second a person beyond which an agent's loop gains little: reading prompts and running tools take over.
+ENOUGH_SPEED = 60.0
 #: More bits a weight than this buy nothing that an agent would notice.
 ENOUGH_BITS = 6.5
 #: Compute capability from which a card reads an 8-bit cache natively.
@@ -48,13 +52,13 @@ PLAIN_CACHE = ("f16", "bfloat16", "float16", "fp16", "auto")
 
 @dataclass(frozen=True)
 class Candidate:
-    """One choice that fits: its window in tokens, tokens a second at best, bits a weight, the runtime's rank."""
+    """One choice that fits: its window in tokens, its speed, bits a weight, the runtime's rank."""
 
     llm: LlmRow
     quant: LlmQuant
     choice: Choice
     window: int
-    speed: float
+    speed: Speed
     bits: float
     rank: int = 0
 
@@ -75,7 +79,7 @@ class Candidate:
     def base(self) -> tuple[float, ...]:
         """Give what counts before all: a usable speed, the least window, class, the wanted window, runtime, cache."""
         return (
-            self.speed >= LEAST_SPEED,
+            self.speed.most >= LEAST_SPEED,
             self.window >= LEAST_WINDOW,
             CLASSES.index(self.counted_class),
             min(self.window, WANTED_WINDOW),
@@ -86,12 +90,13 @@ class Candidate:
     @cached_property
     def among_own(self) -> tuple[float, ...]:
         """Give what ranks the quantisations of one llm: then bits a weight, and the window."""
-        return (*self.base, min(self.bits, ENOUGH_BITS), self.window, self.speed)
+        return (*self.base, min(self.bits, ENOUGH_BITS), self.window, self.speed.expected)
 
     @cached_property
     def merit(self) -> tuple[float, ...]:
-        """Give what ranks llms: then speed, bits a weight, and the window."""
-        return (*self.base, round(self.speed), min(self.bits, ENOUGH_BITS), self.window)
+        """Give what ranks llms: then the speed to expect, bits a weight, and the window."""
+        enough = ENOUGH_SPEED * self.choice.sequences
+        return (*self.base, round(min(self.speed.expected, enough)), min(self.bits, ENOUGH_BITS), self.window)
 
 
 def weigh(setting: Setting) -> tuple[list[Candidate], list[Rejection]]:
@@ -155,7 +160,7 @@ def _try(row: LlmRow, quant: LlmQuant, kind: QuantRow, runtime: RuntimeName, set
     best: Candidate | None = None
     try:
         for choice, window in _choices(row, quant, runtime, setting, limit):
-            speed = _speed(row, quant, choice, setting)
+            speed = speed_of(row, quant, choice, setting)
             one = Candidate(row, quant, choice, window, speed, kind.bits_per_weight, setting.suited.index(runtime))
             if best is None or one.among_own > best.among_own:
                 best = one
@@ -213,7 +218,7 @@ def cannot_run(kind: QuantRow, runtime: RuntimeName, setting: Setting) -> str | 
         return f"{row.title} does not run on {foreign[0]} cards"
     if runtime == "sglang" and NOT_FOR_SGLANG in setting.capabilities:
         return f"{row.title} is not for compute capability 8.6"
-    return _lacks(kind, row, setting)
+    return cannot_interpret(row, setting.snapshot) or _lacks(kind, row, setting)
 
 
 def _lacks(kind: QuantRow, row: RuntimeRow, setting: Setting) -> str | None:
@@ -248,7 +253,10 @@ def _choices(
     capacity, reserve = setting.room(runtime)
     wishes = setting.wishes
     for kv_dtype in [wishes.kv_dtype] if wishes.kv_dtype else _cache_types(runtime, setting):
-        key = (quant.weights_bytes, quant.quant, runtime, kv_dtype, capacity, reserve, max(1, tensor), wishes.users)
+        key = (
+            quant.weights_bytes, quant.quant, runtime, kv_dtype, capacity, reserve, max(1, tensor), wishes.users,
+            setting.vendor,
+        )  # fmt: skip
         yield _sized(shape, key, limit)
 
 
@@ -279,12 +287,6 @@ def _cache_types(runtime: RuntimeName, setting: Setting) -> tuple[str, ...]:
         return ("fp16", "q8")
     native = all(has is not None and has >= NATIVE_FP8 for has in setting.capabilities)
     return ("bfloat16", "fp8") if native else ("bfloat16",)
-
-
-def _speed(row: LlmRow, quant: LlmQuant, choice: Choice, setting: Setting) -> float:
-    """Give the tokens a second that memory bandwidth allows: each token reads all active weights once."""
-    active = quant.weights_bytes * (row.active_parameters or row.parameters) / row.parameters
-    return setting.bandwidth * 1e9 * choice.run.tensor / active
 
 
 def _rejection(row: LlmRow, quant: LlmQuant, runtime: str, reason: str) -> Rejection:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.catalog.loader import find_gpu
 from orchestrator.errors import UsageError
 from orchestrator.plan import constants as known
-from orchestrator.plan.estimate import Card, Estimate, EstimateRequest, estimate
+from orchestrator.plan.estimate import estimate
+from orchestrator.plan.hardware import part_of_a_machine
 from orchestrator.plan.known import Known, words
 from orchestrator.plan.memory import LARGE_MIB, POOLED
+from orchestrator.plan.request import Card, Estimate, EstimateRequest
 from orchestrator.plan.shape import Unknown
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ _RUNTIMES = (
     ("tensorrt", "tensorrt_llm"),
     ("trt", "tensorrt_llm"),
 )
+_NAMED = tuple(dict.fromkeys(runtime for _, runtime in _RUNTIMES))
 
 
 def knowledge(catalog: Catalog, configs: Mapping[str, Mapping[str, Any]]) -> Known:
@@ -71,7 +74,7 @@ def runtime_named(name: str) -> str:
     """Give the runtime that a log's name stands for; raises Unknown."""
     found = next((runtime for start, runtime in _RUNTIMES if name.casefold().startswith(start)), None)
     if found is None:
-        raise Unknown(f"the runtime {name} is not understood")
+        raise Unknown(f"the runtime {name or 'with no name'} is not understood; choose one of {', '.join(_NAMED)}")
     return found
 
 
@@ -108,6 +111,10 @@ def _request(line: Mapping[str, Any], known_llms: Known, catalog: Catalog) -> Es
         fraction=_figure(line, "gpu_memory_utilization", 1.0),
         version=line.get("runtime_version"),
         batch=_whole(line, "max_num_batched_tokens") or _whole(line, "n_ubatch"),
+        requests=_whole(line, "max_num_seqs"),
+        eager=str(line.get("enforce_eager") or "").casefold() in ("1", "true"),
+        chunk=_whole(line, "chunked_prefill_size"),
+        graph_requests=_whole(line, "cuda_graph_max_bs"),
         flash=flash,
         compressed=bool(mla) if mla is not None else flash,
         sliding_share=_figure(line, "swa_full_tokens_ratio", 1.0),
@@ -197,5 +204,15 @@ def _card(name: str, total: float | None, free: float | None, catalog: Catalog) 
         total = row.vram_mib * known.VISIBLE_SHARE.value
     if total is None and size is not None:
         total = float(size.group(1)) * 1024 * known.VISIBLE_SHARE.value
-    large = total is not None and total >= LARGE_MIB and "A100" not in name
-    return Card(name=_plain(name), total_mib=total, free_mib=free, fabric=bool(row and row.nvlink), large=large)
+    unified = part_of_a_machine(row.vendor if row else "", name)
+    large = total is not None and total >= LARGE_MIB and "A100" not in name and not unified
+    return Card(
+        name=_plain(name),
+        total_mib=total,
+        free_mib=free,
+        fabric=bool(row and row.nvlink),
+        large=large,
+        unified=unified,
+        vendor=row.vendor if row else "nvidia",
+        remote=bool(re.search(r"\bRPC", name)),
+    )

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.deployment import Deployment, LedgerRow, Parallel
 from orchestrator.errors import NoFit
+from orchestrator.plan.agents import longest_answer, with_agents
 from orchestrator.plan.candidates import Candidate, weigh
 from orchestrator.plan.external import endpoint
 from orchestrator.plan.hardware import require_hardware
+from orchestrator.plan.interpreters import require_interpreters
+from orchestrator.plan.layout import CALLS_A_USER
 from orchestrator.plan.memory import POOLED, Choice, confidence, shares
 from orchestrator.plan.reasons import place, reasons, second
 from orchestrator.plan.setting import Setting
@@ -20,11 +23,6 @@ if TYPE_CHECKING:
     from orchestrator.deployment import Rejection
     from orchestrator.profile import Profile
     from orchestrator.snapshot import HostSnapshot
-
-#: Sequences that vLLM runs at once for each person: the agent's main thread and its small calls.
-CALLS_A_USER = 4
-#: Most tokens of one answer, and the share of the window that it may take at most.
-MOST_OUTPUT, OUTPUT_SHARE = 8192, 4
 
 
 def plan(  # noqa: PLR0913 - each wish is a flag of its own
@@ -45,9 +43,11 @@ def plan(  # noqa: PLR0913 - each wish is a flag of its own
     wish names what does not exist.
     """
     require_hardware(snapshot, profile, catalog)
-    wishes = wishes_of(profile, catalog, Asked(llm, quant, runtime, context, users, autocomplete))
-    if wishes.runtime == "external":
-        return endpoint(snapshot, profile, catalog, wishes)
+    require_interpreters(snapshot, profile, catalog)
+    asked = Asked(llm, quant, runtime, context, users, autocomplete)
+    if (runtime or profile.runtime.name) == "external":
+        return with_agents(endpoint(snapshot, profile, catalog, asked), catalog)
+    wishes = wishes_of(profile, catalog, asked)
     setting = Setting(snapshot, profile, catalog, wishes)
     found, rejections = weigh(setting)
     if not found:
@@ -59,7 +59,7 @@ def plan(  # noqa: PLR0913 - each wish is a flag of its own
         )
     ranked = rank(found)
     best = ranked[0]
-    return _deployment(best, setting, (*(second(one, best) for one in ranked[1:]), *rejections))
+    return with_agents(_deployment(best, setting, (*(second(one, best) for one in ranked[1:]), *rejections)), catalog)
 
 
 def rank(found: list[Candidate]) -> list[Candidate]:
@@ -111,15 +111,16 @@ def _deployment(best: Candidate, setting: Setting, rejections: tuple[Rejection, 
         "slots": CALLS_A_USER * users if pooled else users,
         "memory_fraction": _fraction(choice) if pooled else None,
         "threads": None if gpus else max(1, setting.snapshot.cpus // 2),
-        "output_tokens": max(1, min(MOST_OUTPUT, best.window // OUTPUT_SHARE)),
+        "output_tokens": longest_answer(best.window, profile),
         "agentic_class": best.llm.agentic_class,
         "agents": profile.agents,
+        "people": profile.people,
         "runtime_port": profile.runtime.port,
         "gateway_port": profile.gateway.port,
         "gateway_address": profile.gateway.address,
         "sidecar": placed.llm.name if isinstance(placed, Sidecar) else None,
         "ledger": table,
-        "confidence": confidence(choice),
+        "confidence": confidence(choice, real_sizes=best.quant.published),
         "reasons": tuple(said),
         "rejections": rejections,
     }

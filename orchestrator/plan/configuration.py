@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.plan.families import FAMILIES, dense_layers, index_heads, own_layers
+from orchestrator.plan.numbers import first, need, number, table
 from orchestrator.plan.shape import Kind, Latent, Layer, Linear, Shape, Unknown, Vision
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-#: No llm has a number above this in its configuration, but for its longest window; one that says so is wrong.
-ABSURD = 100_000_000
 
 _NAMED: dict[str, Kind] = {
     "full_attention": "full",
@@ -23,19 +22,7 @@ _NAMED: dict[str, Kind] = {
 _LETTERS: dict[str, Kind] = {"M": "recurrent", "*": "full", "-": "none", "E": "none"}
 
 #: Families whose cache or layers follow rules that the planner has not learnt.
-NOT_UNDERSTOOD = {
-    "deepseek_ref": "its compressed and windowed attention",
-    "deepseek_v4": "its compressed and windowed attention",
-    "deepseek_v32": "the index cache of its sparse attention",
-    "glm_moe_dsa": "the index cache of its sparse attention",
-    "kimi_linear": "its mixture of linear and latent attention",
-    "kimi_k3": "its mixture of linear and latent attention",
-    "minimax_m3": "its sparse attention",
-    "mimo_v2_flash": "its key and value heads of unequal width",
-    "nemotron-nas": "its layers of unequal width",
-    "step3p7": "its key-value heads, which differ from layer to layer",
-}
-
+NOT_UNDERSTOOD = {"deepseek_ref": "its compressed and windowed attention"}
 
 #: Families whose layers are those that the planner knows; another one is refused, however plain it looks.
 UNDERSTOOD = frozenset(
@@ -110,20 +97,24 @@ WITHOUT_GATE = frozenset({"phi", "starcoder2", "nemotron", "gpt_neox"})
 
 def shape_of(config: Mapping[str, Any]) -> Shape:
     """Give the shape; raises Unknown naming the number that is missing, or what contradicts what."""
-    fields = {**config, **_table(config, "text_config")}
+    fields = {**config, **table(config, "text_config")}
     family = str(fields.get("model_type") or "")
     _refuse_strangers(family, fields)
-    count, heads = _number(fields, "num_hidden_layers"), number(fields, "num_attention_heads")
+    count, heads = need(fields, "num_hidden_layers"), number(fields, "num_attention_heads")
     hidden = number(fields, "hidden_size")
-    head_dim = number(fields, "head_dim") or _divided(hidden, heads)
-    experts = _first(fields, "num_experts", "num_local_experts", "n_routed_experts")
-    width = _first(fields, "moe_intermediate_size", "intermediate_size")
+    layers = own_layers(family, fields, count)
+    told = number(fields, "head_dim") or (number(fields, "v_head_dim") if layers is not None else 0)
+    head_dim = told or _divided(hidden, heads)
+    experts = first(fields, "num_experts", "num_local_experts", "n_routed_experts")
+    width = first(fields, "moe_intermediate_size", "intermediate_size")
     shared = number(fields, "shared_expert_intermediate_size") or number(fields, "n_shared_experts") * width
     if family.startswith("gemma4"):
         # Its experts work beside a dense pair of matrices in every layer.
         shared = number(fields, "intermediate_size")
+    if layers is None:
+        layers = tuple(_layer(kind, fields, heads, head_dim) for kind in _kinds(fields, count))
     return Shape(
-        layers=tuple(_layer(kind, fields, heads, head_dim) for kind in _kinds(fields, count)),
+        layers=layers,
         hidden=hidden,
         heads=heads,
         head_dim=head_dim,
@@ -131,10 +122,10 @@ def shape_of(config: Mapping[str, Any]) -> Shape:
         intermediate=number(fields, "intermediate_size"),
         gated=bool(fields.get("gated_mlp", family not in WITHOUT_GATE)),
         experts=experts,
-        experts_used=number(fields, "num_experts_per_tok"),
+        experts_used=first(fields, "num_experts_per_tok", "num_experts_per_token"),
         expert_width=width if experts else 0,
         shared_width=shared if experts else 0,
-        dense_layers=number(fields, "first_k_dense_replace"),
+        dense_layers=dense_layers(fields),
         expert_step=number(fields, "interleave_moe_layer_step") or 1,
         tied=bool(fields.get("tie_word_embeddings", False)),
         window=number(fields, "max_position_embeddings"),
@@ -144,9 +135,10 @@ def shape_of(config: Mapping[str, Any]) -> Shape:
         value_is_key=bool(fields.get("attention_k_eq_v", False)),
         latent=_latent(fields),
         linear=_linear(fields),
-        vision=_vision(config),
-        stored_as=str(_table(fields, "quantization_config").get("quant_method") or ""),
+        vision=_vision(config, family),
+        stored_as=str(table(fields, "quantization_config").get("quant_method") or ""),
         family=family,
+        index_heads=index_heads(family, fields),
     )
 
 
@@ -155,27 +147,15 @@ def _refuse_strangers(family: str, fields: Mapping[str, Any]) -> None:
     if family in NOT_UNDERSTOOD:
         raise Unknown(f"{family} is not understood: {NOT_UNDERSTOOD[family]}")
     if family:
-        if family not in UNDERSTOOD:
+        if family not in UNDERSTOOD and family not in FAMILIES:
             raise Unknown(f"the architecture {family} is not understood")
         return
     names = fields.get("architectures")
     if not isinstance(names, list) or not names:
         return
     bare = str(names[0]).removesuffix("ForCausalLM").removesuffix("ForConditionalGeneration").casefold()
-    if bare not in {known.replace("_", "") for known in UNDERSTOOD}:
+    if bare not in {known.replace("_", "") for known in UNDERSTOOD | FAMILIES}:
         raise Unknown(f"the architecture {names[0]} is not understood")
-
-
-def number(fields: Mapping[str, Any], name: str) -> int:
-    """Give a whole number of a configuration, 0 where it is silent; raises Unknown for what no llm has."""
-    value = fields.get(name)
-    if value is None or isinstance(value, bool):
-        return 0
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if not isinstance(value, int) or not 0 <= value <= ABSURD:
-        raise Unknown(f"{name} is {value!r}, which no llm has")
-    return value
 
 
 def _kinds(fields: Mapping[str, Any], count: int) -> tuple[Kind, ...]:
@@ -240,7 +220,7 @@ def _layer(kind: Kind, fields: Mapping[str, Any], heads: int, head_dim: int) -> 
     if kind == "none":
         return Layer("none")
     if kind == "latent":
-        return Layer("latent", heads=1, key=_number(fields, "kv_lora_rank") + _number(fields, "qk_rope_head_dim"))
+        return Layer("latent", heads=1, key=need(fields, "kv_lora_rank") + need(fields, "qk_rope_head_dim"))
     if kind == "recurrent":
         return _recurrent(fields)
     kv_heads = number(fields, "num_key_value_heads") or heads
@@ -248,9 +228,9 @@ def _layer(kind: Kind, fields: Mapping[str, Any], heads: int, head_dim: int) -> 
         raise Unknown("the configuration lacks num_key_value_heads")
     if heads and heads % kv_heads:
         raise Unknown(f"{heads} heads do not share {kv_heads} key-value heads evenly")
-    window = _number(fields, "sliding_window") if kind == "sliding" else 0
+    window = need(fields, "sliding_window") if kind == "sliding" else 0
     if kind == "chunked":
-        window = _number(fields, "attention_chunk_size")
+        window = need(fields, "attention_chunk_size")
     if kind == "full":
         kv_heads = number(fields, "num_global_key_value_heads") or kv_heads
         head_dim = number(fields, "global_head_dim") or head_dim
@@ -262,7 +242,7 @@ def _layer(kind: Kind, fields: Mapping[str, Any], heads: int, head_dim: int) -> 
 def _recurrent(fields: Mapping[str, Any]) -> Layer:
     if number(fields, "mamba_num_heads"):
         # Width of a head, groups and taps: defaults of the architecture's own configuration class (Nemotron-H).
-        heads, state = _number(fields, "mamba_num_heads"), _number(fields, "ssm_state_size")
+        heads, state = need(fields, "mamba_num_heads"), need(fields, "ssm_state_size")
         width = number(fields, "mamba_head_dim") or 64
         groups, taps = number(fields, "n_groups") or 8, number(fields, "conv_kernel") or 4
         return Layer(
@@ -281,11 +261,11 @@ def _linear(fields: Mapping[str, Any]) -> Linear | None:
     if not number(fields, "linear_num_key_heads"):
         return None
     return Linear(
-        key_heads=_number(fields, "linear_num_key_heads"),
-        value_heads=_number(fields, "linear_num_value_heads"),
-        key=_number(fields, "linear_key_head_dim"),
-        value=_number(fields, "linear_value_head_dim"),
-        taps=_number(fields, "linear_conv_kernel_dim"),
+        key_heads=need(fields, "linear_num_key_heads"),
+        value_heads=need(fields, "linear_num_value_heads"),
+        key=need(fields, "linear_key_head_dim"),
+        value=need(fields, "linear_value_head_dim"),
+        taps=need(fields, "linear_conv_kernel_dim"),
     )
 
 
@@ -293,48 +273,33 @@ def _latent(fields: Mapping[str, Any]) -> Latent | None:
     if not number(fields, "kv_lora_rank"):
         return None
     return Latent(
-        rank=_number(fields, "kv_lora_rank"),
-        rope=_number(fields, "qk_rope_head_dim"),
+        rank=need(fields, "kv_lora_rank"),
+        rope=need(fields, "qk_rope_head_dim"),
         nope=number(fields, "qk_nope_head_dim"),
         value=number(fields, "v_head_dim"),
         query=number(fields, "q_lora_rank"),
     )
 
 
-def _vision(fields: Mapping[str, Any]) -> Vision | None:
-    table = _table(fields, "vision_config")
-    if not table or not number(table, "hidden_size"):
+def _vision(fields: Mapping[str, Any], family: str) -> Vision | None:
+    tower = table(fields, "vision_config")
+    if not tower or not number(tower, "hidden_size"):
         return None
     return Vision(
-        layers=_first(table, "num_hidden_layers", "depth"),
-        hidden=number(table, "hidden_size"),
-        intermediate=number(table, "intermediate_size"),
-        gated=bool(table.get("gated", False)),
+        layers=first(tower, "num_hidden_layers", "depth"),
+        hidden=number(tower, "hidden_size"),
+        intermediate=number(tower, "intermediate_size"),
+        gated=bool(tower.get("gated", False)),
+        merge=number(tower, "spatial_merge_size") if family.startswith("qwen") else 0,
     )
 
 
 def _stretch(fields: Mapping[str, Any]) -> float:
     """Give by how much linear scaling lengthens the table of rotary positions."""
-    scaling = _table(fields, "rope_scaling")
+    scaling = table(fields, "rope_scaling")
     kind = scaling.get("rope_type") or scaling.get("type")
     factor = scaling.get("factor")
     return float(factor) if kind == "linear" and isinstance(factor, (int, float)) and factor >= 1 else 1.0
-
-
-def _table(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = fields.get(name)
-    return value if isinstance(value, dict) else {}
-
-
-def _number(fields: Mapping[str, Any], name: str) -> int:
-    value = number(fields, name)
-    if not value:
-        raise Unknown(f"the configuration lacks {name}")
-    return value
-
-
-def _first(fields: Mapping[str, Any], *names: str) -> int:
-    return next((found for name in names if (found := number(fields, name))), 0)
 
 
 def _divided(hidden: int, heads: int) -> int:

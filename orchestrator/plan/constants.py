@@ -34,8 +34,8 @@ SAMPLER_BYTES = Constant(
     12.5,
     "bytes a logit",
     "32-bit logits, their probabilities and one scratch copy; the sort was replaced in 0.17",
-    "profiled peaks of vLLM 0.17 to 0.19 on vocabularies of 32000 to 262208, in 16 and 32 bits",
-    2,
+    "profiled peaks of vLLM 0.17 to 0.19 on vocabularies of 32000 to 262208, in 16 and 32 bits; of 2026 on 24 GB",
+    3,
 )
 #: Rows of hidden width that are alive when the sampler is at its peak: the batch, and two copies for the requests.
 SAMPLER_HIDDEN_COPIES = Constant(
@@ -64,8 +64,8 @@ LAYER_HIDDEN_COPIES_COMPILED = Constant(
     5.5,
     "rows a token",
     "the same in a compiled graph, which keeps more of them at once and pads",
-    "profiled peaks of vLLM 0.19 on llms whose vocabulary is small",
-    1,
+    "profiled peaks of vLLM 0.19 on llms whose vocabulary is small, and of 0.10 at 16384 tokens a batch",
+    2,
 )
 VISION_PROFILE_MIB = Constant(
     173.0,
@@ -114,14 +114,26 @@ SEGMENT_MIB = Constant(2.0, "MiB", "rounding of large blocks", "PyTorch's CUDA c
 KEPT_REST_MIB = Constant(1.0, "MiB", "a smaller rest is not split off", "PyTorch's CUDA caching allocator", 3)
 LARGE_BLOCK_MIB = Constant(10.0, "MiB", "smaller blocks share segments", "PyTorch's CUDA caching allocator", 3)
 SGLANG_OTHER_MIB = Constant(
-    87.0, "MiB", "tables of requests and tokens beside the pools", "SGLang 0.5 on two RTX 3090", 1
+    87.0, "MiB", "what pools of two kinds leave over; pools of one kind leave nothing", "SGLang 0.5 on two RTX 3090", 1
 )
-SGLANG_COMPUTE_MIB = Constant(
-    1024.0, "MiB", "activations and the driver's context, inside what mem_fraction_static leaves", "not measured", 0
+#: A CUDA graph keeps the launches of each layer, whatever is computed there.
+GRAPH_LAYER_MIB = Constant(
+    0.27,
+    "MiB a layer and graph",
+    "nodes and parameters of a layer's kernels in one captured graph",
+    "graphs of vLLM 0.19 on H100 (46 llms), 0.10 and 0.27 on 24 GB cards",
+    3,
 )
 #: llama.cpp: rows in 32 bits that a recurrent layer keeps of its mixed projections.
 RECURRENT_COPIES = Constant(
-    6.5, "rows a token", "query, key, value, their convolution and the gate", "compute buffers of hybrid 27B llms", 4
+    3.5, "rows a token", "query, key, value and the gate, beside the output", "compute buffers of hybrid llms", 5
+)
+INDEX_CELL = Constant(
+    18.1,
+    "bytes a token of the window and of the step",
+    "masks, and what the index of a sparse llm scores beside them",
+    "llama.cpp of 2026 with DeepSeek V4 Flash over four cards, 524288 tokens, on the first of them",
+    1,
 )
 #: What is gone of a card before a runtime measures what is free.
 CONTEXT_BEFORE_MIB = Constant(
@@ -139,7 +151,7 @@ COMMUNICATION_BEFORE_MIB = Constant(
     1,
 )
 EXLLAMA_COMPUTE_MIB = Constant(
-    900.0, "MiB", "activations and the driver's context", "total memory of three loads of ExLlamaV3", 1
+    900.0, "MiB", "activations and the driver's context", "total memory of loads of ExLlamaV3, two llms", 2
 )
 DRIVER_CONTEXT_MIB = Constant(
     400.0, "MiB", "a CUDA context with a GGML back end's kernels", "free memory before and after, CUDA 12", 1

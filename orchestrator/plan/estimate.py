@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from pydantic import Field
-
-from orchestrator.deployment import Confidence
-from orchestrator.nouns import Noun
 from orchestrator.plan import constants as known
 from orchestrator.plan.cache import LLAMA_CPP, Store, cache_bytes, capacity_tokens, state_bytes, token_bytes
-from orchestrator.plan.compute import Run
+from orchestrator.plan.compute import Run, sglang_share_mib
 from orchestrator.plan.memory import (
     LARGE_MIB,
     MIB,
@@ -24,12 +20,13 @@ from orchestrator.plan.memory import (
     never_less,
     pool_mib,
 )
-from orchestrator.plan.shape import Unknown
-from orchestrator.plan.version import era
+from orchestrator.plan.request import Card, Estimate, EstimateRequest, GpuShare
+from orchestrator.plan.shape import Shape, Unknown
+from orchestrator.plan.version import counts_graphs, counts_own_reserve, era
 from orchestrator.plan.weights import SILENT, card_mib, embedding_bits, gguf_bytes, storage_of
 
 if TYPE_CHECKING:
-    from orchestrator.plan.shape import Shape
+    from orchestrator.deployment import Confidence
     from orchestrator.plan.weights import Storage
 
 #: The largest window and the most sequences that anyone may ask about.
@@ -37,81 +34,6 @@ MOST_TOKENS = 100_000_000
 MOST_SLOTS = 100_000
 #: Share of a card that vLLM and SGLang take unless told otherwise.
 DEFAULT_FRACTION = {"vllm": 0.9, "sglang": 0.88}
-
-
-@dataclass(frozen=True)
-class Card:
-    """One card: memory in MiB, None where nobody knows; ``free_mib`` before the runtime starts."""
-
-    name: str
-    total_mib: float | None
-    free_mib: float | None = None
-    fabric: bool = False
-    large: bool = False
-
-
-@dataclass(frozen=True)
-class EstimateRequest:
-    """One choice to size. ``shape`` is the llm's, or the reason why it is not known."""
-
-    model: str
-    shape: Shape | Unknown
-    runtime: str
-    cards: tuple[Card, ...]
-    context: int | None = None
-    quant: str | None = None
-    #: Bytes of all weight files together, or MiB of weights on each card, where either is known.
-    weight_bytes: float | None = None
-    weight_mib_a_card: float | None = None
-    slots: int = 1
-    kv_key: str = "auto"
-    kv_value: str = "auto"
-    tensor: int = 1
-    pipeline: int = 1
-    fraction: float | None = None
-    version: str | None = None
-    batch: int | None = None
-    flash: bool = True
-    compressed: bool = True
-    sliding_share: float | None = None
-    #: Layers or experts stay in RAM: weights on the cards are the owner's choice.
-    offloaded: bool = False
-    element: float = 2.0
-    #: The files carry a head that drafts tokens (multi-token prediction).
-    draft_head: bool = False
-
-
-class GpuShare(Noun):
-    """One card of an estimate, in MiB; ``kv_mib`` is what the runtime allocates there. None: not known."""
-
-    weights_mib: float | None
-    kv_mib: float | None
-    compute_mib: float | None
-    reserve_mib: float | None
-    capacity_mib: float | None
-
-
-class Estimate(Noun):
-    """The answer, with the keys that the command line promises."""
-
-    verdict: str
-    per_gpu: tuple[GpuShare, ...] = ()
-    kv_bytes_per_token: float | None = None
-    kv_needed_mib: float | None = None
-    kv_capacity_tokens: int | None = None
-    max_context_tokens: int | None = Field(default=None, ge=0)
-    confidence: Confidence | None = None
-    reason: str = ""
-
-    def rounded(self) -> dict[str, Any]:
-        """Give the answer as JSON values, MiB to three decimals."""
-        document = self.document()
-        for share in document["per_gpu"]:
-            for key, value in share.items():
-                share[key] = None if value is None else round(value, 3)
-        for key in ("kv_bytes_per_token", "kv_needed_mib"):
-            document[key] = None if document[key] is None else round(document[key], 3)
-        return document
 
 
 def estimate(request: EstimateRequest) -> Estimate:
@@ -127,6 +49,9 @@ def _estimate(request: EstimateRequest) -> Estimate:
         raise request.shape
     _refuse_absurd(request)
     shape, store = request.shape, _store(request)
+    if request.draft_head and request.runtime not in LLAMA_CPP:
+        # A GGUF runner keeps the drafting head's cache apart, and its weights by the mixture's own rules.
+        shape = shape.drafting
     needed = None
     if request.context is not None:
         whole = cache_bytes(shape, store, request.context, request.slots)
@@ -155,7 +80,7 @@ def _refuse_absurd(request: EstimateRequest) -> None:
         (request.pipeline, 4096, "--pp"),
     ):
         if not 0 < value <= most:
-            raise Unknown(f"{name} {value} cannot be")
+            raise Unknown(f"{name} {value} cannot be; give a whole number from 1 to {most}")
     if isinstance(request.shape, Unknown):
         return
     wanted, found = request.tensor * request.pipeline, len(request.cards)
@@ -165,7 +90,8 @@ def _refuse_absurd(request: EstimateRequest) -> None:
         )
     uneven = request.shape.undivided(request.tensor) if request.shape.heads else None
     if uneven:
-        raise Unknown(f"tensor parallel {request.tensor} does not divide {uneven}; change --tp")
+        even = [str(count) for count in (1, 2, 4, 8, 16) if request.shape.undivided(count) is None]
+        raise Unknown(f"tensor parallel {request.tensor} does not divide {uneven}; change --tp to {' or '.join(even)}")
 
 
 def _store(request: EstimateRequest) -> Store:
@@ -257,7 +183,8 @@ def _laid_out(request: EstimateRequest, shape: Shape, store: Store, weights: flo
     capacity = tuple(float(card.total_mib or 0.0) for card in request.cards)
     if request.runtime == "sglang":
         capacity = (min(_free_mib(card, request) for card in request.cards),) * count
-    fraction = request.fraction or DEFAULT_FRACTION.get(request.runtime, 1.0)
+    run = _run(request, store)
+    fraction = request.fraction or _fraction(request, run, min(capacity, default=0.0))
     states = state_bytes(shape, store, request.slots) / MIB / count
     reserve = tuple((1 - fraction) * one if pooled else known.DRIVER_CONTEXT_MIB.value + states for one in capacity)
     held = weights or 0.0
@@ -268,25 +195,41 @@ def _laid_out(request: EstimateRequest, shape: Shape, store: Store, weights: flo
         capacity_mib=capacity,
         reserve_mib=reserve,
         store=store,
-        run=_run(request, store, shape),
+        run=run,
         pipeline=request.pipeline,
         sequences=request.slots,
         flash=request.flash,
+        in_turn=not any(card.remote for card in request.cards),
+        unified=all(card.unified for card in request.cards),
     )
     return choice if pooled else replace(choice, weights_mib=tuple(held * part for part in choice.parts))
 
 
-def _run(request: EstimateRequest, store: Store, shape: Shape) -> Run:
-    large = any(card.large for card in request.cards)
+def _fraction(request: EstimateRequest, run: Run, total_mib: float) -> float:
+    """Give the share of a card that the runtime takes unless told otherwise; SGLang's own rule came with 0.5."""
+    if request.runtime == "sglang" and total_mib and counts_own_reserve(request.version):
+        return max(0.01, sglang_share_mib(run, total_mib) / total_mib)
+    return DEFAULT_FRACTION.get(request.runtime, 1.0)
+
+
+def _run(request: EstimateRequest, store: Store) -> Run:
+    early = era(request.version) == "early"
+    large = any(card.large for card in request.cards) and not early
     requests = known.REQUESTS_LARGE_CARD if large else known.REQUESTS_SMALL_CARD
+    quant = request.quant or (request.shape.stored_as if isinstance(request.shape, Shape) else "")
     return Run(
         batch=store.batch if request.runtime not in POOLED else _batch(request),
-        requests=int(requests.value),
+        requests=request.requests or int(requests.value),
         tensor=request.tensor,
         element=request.element,
         era=era(request.version),
         fabric=all(card.fabric for card in request.cards),
-        packed_experts="mxfp4" in (request.quant or shape.stored_as).lower(),
+        packed_experts="mxfp4" in quant.lower(),
+        sorts=any(card.vendor != "nvidia" for card in request.cards),
+        eager=request.eager,
+        graphs_counted=counts_graphs(request.version),
+        chunk=request.chunk,
+        graph_requests=request.graph_requests,
     )
 
 
@@ -303,9 +246,10 @@ def _free_mib(card: Card, request: EstimateRequest) -> float:
 def _answer(request: EstimateRequest, choice: Choice, needed: float | None, *, known_room: bool, why: str) -> Estimate:
     pooled, weighed = request.runtime in POOLED, not why
     context = request.context
-    compute: float | None = compute_mib(choice, context or 1) if choice.shape.vocab and choice.shape.hidden else None
-    kv = _kv(request, choice, known_room=known_room, weighed=weighed and compute is not None)
-    sure = known_room and weighed and compute is not None
+    sized = bool(choice.shape.vocab and choice.shape.hidden)
+    compute = compute_mib(choice, context or 1) if sized else (None,) * len(choice.capacity_mib)
+    kv = _kv(request, choice, known_room=known_room, weighed=weighed and sized)
+    sure = known_room and weighed and sized
     verdict, reason = _verdict(request, choice, sure=sure, why=why)
     lightest = min((one for one in kv if one is not None), default=None)
     capacity = None
@@ -317,21 +261,29 @@ def _answer(request: EstimateRequest, choice: Choice, needed: float | None, *, k
             GpuShare(
                 weights_mib=weights if weighed and not request.offloaded else None,
                 kv_mib=one,
-                compute_mib=compute,
+                compute_mib=own,
                 reserve_mib=reserve if known_room else None,
                 capacity_mib=room if known_room else None,
+                graphs_mib=choice.graphs_mib if sized and request.runtime == "vllm" else None,
             )
-            for weights, one, reserve, room in zip(
-                choice.weights_mib, kv, choice.reserve_mib, choice.capacity_mib, strict=True
+            for weights, one, own, reserve, room in zip(
+                choice.weights_mib, kv, compute, choice.reserve_mib, choice.capacity_mib, strict=True
             )
         ),
         kv_bytes_per_token=token_bytes(choice.shape, choice.store),
         kv_needed_mib=needed,
         kv_capacity_tokens=capacity,
         max_context_tokens=largest_window(choice) if sure and not request.offloaded else None,
-        confidence="lower_bound" if request.offloaded or not (weighed and known_room) else confidence(choice),
+        confidence=_sureness(request, choice, weighed=weighed and known_room),
         reason=reason,
     )
+
+
+def _sureness(request: EstimateRequest, choice: Choice, *, weighed: bool) -> Confidence:
+    """Give how sure the figures are; a size worked out from the configuration is not the files' own."""
+    if request.offloaded or not weighed:
+        return "lower_bound"
+    return confidence(choice, real_sizes=bool(request.weight_bytes or request.weight_mib_a_card))
 
 
 def _kv(request: EstimateRequest, choice: Choice, *, known_room: bool, weighed: bool) -> list[float | None]:
@@ -381,6 +333,6 @@ def _unsure(request: EstimateRequest, choice: Choice, why: str) -> tuple[str, st
         return "unknown", why or "the configuration lacks vocab_size or hidden_size"
     if request.runtime in POOLED:
         return "unknown", f"the memory of {card} is not known; give it as NAME:MIB"
-    need = compute_mib(choice, request.context or 1) + sum(choice.weights_mib) / len(request.cards)
+    need = max(compute_mib(choice, request.context or 1)) + sum(choice.weights_mib) / len(request.cards)
     need += cache_bytes(choice.shape, choice.store, request.context or 1, request.slots) / MIB / len(request.cards)
     return "fits", f"on cards of {need:.0f} MiB and more: the memory of {card} is not known; give it as NAME:MIB"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchestrator.plan.more import described
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from orchestrator.catalog.rows import Catalog, LlmRow
     from orchestrator.deployment import Deployment, LedgerRow, Rejection
+    from orchestrator.plan.more import NextStep
 
 WIDTH = 48
 #: Context that a loop of 30 steps makes with an llm of the 32B class, in tokens (operators' reports).
@@ -18,9 +21,12 @@ LOOP_STEPS = 30
 MOST_ALTERNATIVES = 12
 
 
-def explain(deployment: Deployment, catalog: Catalog) -> str:
-    """Give the decision as a page of plain text: the choice, why, the ledger as bars, the window, the others."""
-    return "\n".join(_lines(deployment, catalog)) + "\n"
+def explain(deployment: Deployment, catalog: Catalog, steps: Sequence[NextStep] = ()) -> str:
+    """Give the decision as a page of plain text: the choice, why, the ledger as bars, the window, the others.
+
+    ``steps`` are what more memory would buy.
+    """
+    return "\n".join((*_lines(deployment, catalog), *_steps(steps))) + "\n"
 
 
 def compare(deployments: Sequence[tuple[str, Deployment | str]]) -> str:
@@ -102,7 +108,7 @@ def _loop(row: LlmRow | None) -> Iterator[str]:
 def _rejected(rejections: Sequence[Rejection]) -> Iterator[str]:
     fitting = [one for one in rejections if one.reason.startswith("fits")]
     lacking = [one for one in rejections if not one.reason.startswith("fits")]
-    for title, found in (("It could also be", fitting), ("What more memory or other cards would open", lacking)):
+    for title, found in (("It could also be", fitting), ("What does not fit, and what it lacks", lacking)):
         if not found:
             continue
         yield ""
@@ -111,3 +117,12 @@ def _rejected(rejections: Sequence[Rejection]) -> Iterator[str]:
             yield f"- {one.llm} {one.quant or ''} by {one.runtime or 'any runtime'}: {one.reason}"
         if len(found) > MOST_ALTERNATIVES:
             yield f"- and {len(found) - MOST_ALTERNATIVES} more (deploy plan --json names all)"
+
+
+def _steps(steps: Sequence[NextStep]) -> Iterator[str]:
+    if not steps:
+        return
+    yield ""
+    yield "What more memory would buy"
+    for step in steps:
+        yield f"- {described(step)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from orchestrator.profile import ExpectedGpu, Profile
     from orchestrator.snapshot import HostSnapshot
 
+#: Names of cards that are part of a machine and whose memory is the machine's own.
+_PART_OF_A_MACHINE = re.compile(r"unified|\bApple\b|gfx115\d|\b80[56]0S\b|\bGB10\b|Strix Halo", re.IGNORECASE)
 #: What drivers keep back of a card's memory: two cards of one size differ by less.
 SAME_MEMORY = 0.05
 
@@ -67,6 +70,11 @@ def cards(found: Sequence[Gpu]) -> str:
         key = (card.name, round(card.vram_mib / 1024))
         counted[key] = counted.get(key, 0) + 1
     return " and ".join(f"{count} x {name} ({gib} GiB)" for (name, gib), count in counted.items()) or "no card"
+
+
+def part_of_a_machine(vendor: str, name: str) -> bool:
+    """Tell whether a card is part of a machine and reads its memory: Apple's, and integrated ones by their names."""
+    return vendor == "apple" or bool(_PART_OF_A_MACHINE.search(name))
 
 
 def row_of(card: Gpu, catalog: Catalog) -> GpuRow | None:

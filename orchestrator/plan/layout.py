@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 #: Tokens a step: llama-server's default of ``-ub``, and vLLM's default for cards under 70 GiB.
 UBATCH, BATCH, BATCH_LARGE = 512, 2048, 8192
-REQUESTS, REQUESTS_LARGE = 256, 1024
+#: Sequences that vLLM and SGLang are started with for each person: the agent's main thread and its small calls.
+CALLS_A_USER = 4
+#: Vendors whose cards llama.cpp lets take turns on one batch, and those that read the host's memory (no card: RAM).
+IN_TURN, UNIFIED = ("nvidia", "amd", "intel"), ("apple", "cpu", "integrated")
 
 
 def laid_out(  # noqa: PLR0913, PLR0917
@@ -28,18 +31,20 @@ def laid_out(  # noqa: PLR0913, PLR0917
     reserve_mib: tuple[float, ...],
     tensor: int = 1,
     sequences: int = 1,
+    vendor: str = "nvidia",
 ) -> Choice:
     """Give the choice for weights of a known size; ``tensor`` cards share each layer, else whole layers are dealt."""
     whole = weights_bytes / MIB
     if runtime in LLAMA_CPP and not shape.tied:
         whole -= shape.vocab * shape.hidden * embedding_bits(quant) / 8 / MIB
     large = runtime == "vllm" and min(capacity_mib) >= LARGE_MIB
-    own = _choice(shape, runtime, kv_dtype, capacity_mib, reserve_mib, tensor, sequences, whole, large=large)
+    own = _choice(shape, runtime, kv_dtype, capacity_mib, reserve_mib, tensor, sequences, whole, vendor, large=large)
     if not large:
         return own
     below = tuple(min(one, float(LARGE_MIB)) for one in capacity_mib)
     kept = tuple(reserve * less / one for reserve, less, one in zip(reserve_mib, below, capacity_mib, strict=True))
-    return never_less(own, _choice(shape, runtime, kv_dtype, below, kept, tensor, sequences, whole, large=False))
+    less = _choice(shape, runtime, kv_dtype, below, kept, tensor, sequences, whole, vendor, large=False)
+    return never_less(own, less)
 
 
 def _choice(  # noqa: PLR0913, PLR0917
@@ -51,6 +56,7 @@ def _choice(  # noqa: PLR0913, PLR0917
     tensor: int,
     sequences: int,
     whole_mib: float,
+    vendor: str,
     *,
     large: bool,
 ) -> Choice:
@@ -67,8 +73,10 @@ def _choice(  # noqa: PLR0913, PLR0917
         capacity_mib=capacity_mib,
         reserve_mib=kept,
         store=store,
-        run=_run(batch, REQUESTS_LARGE if large else REQUESTS, tensor, large),
+        run=_run(batch, CALLS_A_USER * sequences, tensor, large, vendor),
         sequences=sequences,
+        in_turn=vendor in IN_TURN,
+        unified=vendor in UNIFIED,
     )
 
 
@@ -78,5 +86,5 @@ def _store(runtime: str, kv_dtype: str, tensor: int, batch: int) -> Store:
 
 
 @lru_cache(maxsize=256)
-def _run(batch: int, requests: int, tensor: int, fabric: bool) -> Run:  # noqa: FBT001 - the cache keys by place
-    return Run(batch, requests, tensor, fabric=fabric)
+def _run(batch: int, requests: int, tensor: int, fabric: bool, vendor: str) -> Run:  # noqa: FBT001 - keyed by place
+    return Run(batch, requests, tensor, fabric=fabric, sorts=vendor != "nvidia")

@@ -7,8 +7,9 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from orchestrator.plan import constants as known
+from orchestrator.plan.buffers import Buffer, Step, buffers
 from orchestrator.plan.cache import LLAMA_CPP, Growth, Store, growth
-from orchestrator.plan.compute import Run, llama_cpp_mib, vllm_mib
+from orchestrator.plan.compute import Run, sglang_mib, vllm_graphs_mib, vllm_mib
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +27,8 @@ BEYOND_WINDOWS = 1 << 20
 CLOSE = 64
 #: From so many MiB on vLLM profiles more requests and longer batches (its own rule).
 LARGE_MIB = 70 * 1024
+#: Independent groups of measured loads that make a constant sure.
+ENOUGH_GROUPS = 3
 #: Runtimes that take a share of each card beforehand and fill it with cache.
 POOLED = ("vllm", "sglang")
 
@@ -47,6 +50,9 @@ class Choice:
     pipeline: int = 1
     sequences: int = 1
     flash: bool = True
+    #: The cards take turns on one batch, as llama.cpp does with several of its own; it reads the host's memory.
+    in_turn: bool = False
+    unified: bool = False
 
     @cached_property
     def compute_mib(self) -> float:
@@ -54,8 +60,32 @@ class Choice:
         if self.runtime == "vllm":
             return vllm_mib(self.shape, self.run)
         if self.runtime == "sglang":
-            return known.SGLANG_COMPUTE_MIB.value
+            return sglang_mib(self.run, min(self.capacity_mib))
         return known.EXLLAMA_COMPUTE_MIB.value
+
+    @cached_property
+    def graphs_mib(self) -> float:
+        """Give what the captured CUDA graphs of one card hold, beside ``compute_mib``; 0 where there are none."""
+        return vllm_graphs_mib(self.shape, self.run) if self.runtime == "vllm" else 0.0
+
+    @cached_property
+    def buffers(self) -> tuple[Buffer, ...]:
+        """Give the compute buffer of each card, as it grows with the window."""
+        if self.runtime not in LLAMA_CPP:
+            own = Buffer(self.compute_mib, self.compute_mib)
+            return (own,) * len(self.capacity_mib)
+        cards = len(self.capacity_mib)
+        key = ("buffers", self.runtime, self.run.batch, self.flash, self.in_turn, self.unified, cards)
+        found: tuple[Buffer, ...] | None = self.shape.memory.get(key)
+        if found is None:
+            step = Step(self.run.batch, self.flash, self.runtime == "ik_llama_cpp", self.in_turn, self.unified)
+            found = self.shape.memory[key] = buffers(self.shape, step, cards)
+        return found
+
+    @cached_property
+    def left_at(self) -> Callable[[int], float]:
+        """Give the function that says what the fullest card has left, in MiB, for a window in tokens."""
+        return _margin(self)
 
     @property
     def growth(self) -> Growth:
@@ -97,9 +127,9 @@ def shares(choice: Choice, context: int) -> tuple[Share, ...]:
     whole = choice.growth.bytes_at(context) * choice.sequences / MIB
     compute = compute_mib(choice, context)
     return tuple(
-        Share(weights, whole * part, compute, reserve, capacity)
-        for weights, part, reserve, capacity in zip(
-            choice.weights_mib, choice.parts, choice.reserve_mib, choice.capacity_mib, strict=True
+        Share(weights, whole * part, own, reserve, capacity)
+        for weights, part, own, reserve, capacity in zip(
+            choice.weights_mib, choice.parts, compute, choice.reserve_mib, choice.capacity_mib, strict=True
         )
     )
 
@@ -112,17 +142,22 @@ def split(capacity_mib: tuple[float, ...], reserve_mib: tuple[float, ...]) -> tu
     return tuple(one / total for one in room) if total else (1 / len(room),) * len(room)
 
 
-def compute_mib(choice: Choice, context: int) -> float:
-    """Give activations, buffers and the driver's context of one card for a window of ``context`` tokens."""
-    if choice.runtime not in LLAMA_CPP:
-        return choice.compute_mib
-    return llama_cpp_mib(choice.shape, choice.run.batch, context, flash=choice.flash)
+def compute_mib(choice: Choice, context: int) -> tuple[float, ...]:
+    """Give activations, buffers and the driver's context of each card for a window of ``context`` tokens."""
+    return tuple([one.mib(context) for one in choice.buffers])
 
 
 def pool_mib(choice: Choice) -> tuple[float, ...]:
     """Give the cache that vLLM or SGLang allocates on each card: what weights and compute leave of its share."""
-    other = known.SGLANG_OTHER_MIB.value if choice.runtime == "sglang" else choice.compute_mib
+    other = _fixed_mib(choice)
     return tuple(room - other for room in choice.room_mib)
+
+
+def _fixed_mib(choice: Choice) -> float:
+    """Give what vLLM or SGLang takes of its share beside weights and cache."""
+    if choice.runtime == "sglang":
+        return known.SGLANG_OTHER_MIB.value if choice.shape.count("sliding") else 0.0
+    return choice.compute_mib + (choice.graphs_mib if choice.run.graphs_counted else 0.0)
 
 
 def fits(choice: Choice, context: int) -> bool:
@@ -133,12 +168,12 @@ def fits(choice: Choice, context: int) -> bool:
 def largest_window(choice: Choice, limit: int = LONGEST) -> int:
     """Give the longest window in tokens up to ``limit`` that fits, 0 where none does."""
     left = margin(choice)
-    above = left(limit)
-    if above >= 0:
-        return limit
     below = left(1)
     if below < 0:
         return 0
+    above = left(limit)
+    if above >= 0:
+        return limit
     low, high = 1, limit
     while high - low > 1:
         middle = _guess(low, high, below, above)
@@ -160,16 +195,15 @@ def _guess(low: int, high: int, below: float, above: float) -> int:
 
 def margin(choice: Choice) -> Callable[[int], float]:
     """Give the function that says, for a window in tokens, what the fullest card has left in MiB: below 0, no fit."""
-    cards = tuple(dict.fromkeys(zip(choice.room_mib, choice.parts, strict=True)))
+    return choice.left_at
+
+
+def _margin(choice: Choice) -> Callable[[int], float]:
     bytes_at, scale = choice.growth.bytes_at, choice.sequences / MIB
-    if choice.runtime in LLAMA_CPP and not (choice.flash and choice.shape.latent is None):
-
-        def growing(context: int) -> float:
-            whole = bytes_at(context) * scale
-            return min(room - whole * part for room, part in cards) - compute_mib(choice, context)
-
-        return growing
-    compute = known.SGLANG_OTHER_MIB.value if choice.runtime == "sglang" else compute_mib(choice, 1)
+    if choice.runtime in LLAMA_CPP:
+        return _growing(choice, scale)
+    cards = tuple(dict.fromkeys(zip(choice.room_mib, choice.parts, strict=True)))
+    compute = _fixed_mib(choice) if choice.runtime in POOLED else choice.compute_mib
     if len(cards) == 1:
         ((room, part),) = cards
         return lambda context: room - bytes_at(context) * scale * part - compute
@@ -177,6 +211,28 @@ def margin(choice: Choice) -> Callable[[int], float]:
     def left(context: int) -> float:
         whole = bytes_at(context) * scale
         return min(room - whole * part for room, part in cards) - compute
+
+    return left
+
+
+def _growing(choice: Choice, scale: float) -> Callable[[int], float]:
+    """Give the same for llama.cpp, whose buffers grow with the window."""
+    bytes_at = choice.growth.bytes_at
+    cards = list(
+        {
+            (room, part * scale, own.output, own.layer, own.each, own.most)
+            for room, part, own in zip(choice.room_mib, choice.parts, choice.buffers, strict=True)
+        }
+    )
+
+    def left(context: int) -> float:
+        whole = bytes_at(context)
+        return min(
+            [
+                room - whole * part - max(output + min(each * context, most), each * context + layer)
+                for room, part, output, layer, each, most in cards
+            ]
+        )
 
     return left
 
@@ -194,6 +250,40 @@ def never_less(large: Choice, small: Choice) -> Choice:
     return replace(small, capacity_mib=large.capacity_mib, reserve_mib=reserve)
 
 
-def confidence(choice: Choice) -> Confidence:
-    """Tell how sure the ledger is."""
-    return "lower_bound" if choice.runtime in ("exllama", "tensorrt_llm") else "estimated"
+def confidence(choice: Choice, *, real_sizes: bool) -> Confidence:
+    """Tell how sure the ledger is.
+
+    ``exact`` where the weight files' own sizes are known and every measured constant on its way rests on
+    ``ENOUGH_GROUPS`` independent groups of loads; ``lower_bound`` where the runtime's buffers were never measured.
+    """
+    if choice.runtime == "tensorrt_llm":
+        return "lower_bound"
+    sure = real_sizes and all(one.groups >= ENOUGH_GROUPS for one in rests_on(choice))
+    return "exact" if sure else "estimated"
+
+
+def rests_on(choice: Choice) -> tuple[known.Constant, ...]:
+    """Give the measured constants that the figures of a choice rest on; those of what is left alone do not count."""
+    if choice.runtime in LLAMA_CPP:
+        found = (known.RECURRENT_COPIES,) if choice.shape.linear else ()
+        return (*found, known.INDEX_CELL) if any(one.index for one in choice.shape.layers) else found
+    if choice.runtime == "exllama":
+        return (known.EXLLAMA_COMPUTE_MIB,)
+    if choice.runtime == "sglang":
+        return (known.SGLANG_OTHER_MIB,) if choice.shape.count("sliding") else ()
+    return (*_of_vllm(choice.run), *((known.VISION_PROFILE_MIB,) if choice.shape.vision else ()))
+
+
+def _of_vllm(run: Run) -> tuple[known.Constant, ...]:
+    if run.era == "early":
+        return (known.LAYER_HIDDEN_COPIES, known.SAMPLER_BYTES_SORTED, known.NON_TORCH_EARLY_MIB)
+    early = run.era == "sorted"
+    found = (
+        known.LAYER_HIDDEN_COPIES_COMPILED,
+        known.SAMPLER_BYTES_SORTED if early or run.sorts else known.SAMPLER_BYTES,
+        known.NON_TORCH_SORTED_MIB if early else known.NON_TORCH_MIB,
+    )
+    if run.tensor == 1:
+        return found
+    pair = known.COMMUNICATION_EARLY_MIB if early else known.COMMUNICATION_MIB
+    return (*found, pair if run.fabric else known.COMMUNICATION_PCIE_MIB)

@@ -27,6 +27,7 @@ def reasons(best: Candidate, setting: Setting) -> Iterator[str]:
         yield f"{row.name} is {row.agentic_class} for agents, the best that fits {where}: {row.evidence}"
     yield _runtime(best, setting)
     yield f"{best.quant.quant}: {best.quant.weights_bytes / 1e9:.1f} GB of weights ({best.quant.source})"
+    yield _speed(best)
     yield f"a window of {best.window} tokens with {_article(best)} cache{_window(best, setting)}"
     if setting.left_out:
         yield f"{cards(setting.left_out)} is left alone: one runtime drives the cards of one vendor"
@@ -37,6 +38,15 @@ def reasons(best: Candidate, setting: Setting) -> Iterator[str]:
         yield "without a card a long prompt takes minutes to read: give agents long timeouts"
     if row.note and wishes.llm is not None:
         yield row.note
+
+
+def _speed(best: Candidate) -> str:
+    if best.speed.measured:
+        return f"about {best.speed.expected:.0f} tokens a second, as measured on such cards ({best.speed.measured})"
+    return (
+        f"about {best.speed.expected:.0f} tokens a second, by what measured llms reached; bandwidth alone would allow "
+        f"{best.speed.most:.0f}"
+    )
 
 
 def second(one: Candidate, best: Candidate) -> Rejection:
@@ -54,6 +64,8 @@ def _runtime(best: Candidate, setting: Setting) -> str:
     title, count = setting.catalog.runtimes[best.choice.runtime].title, len(setting.gpus)
     if setting.wishes.runtime:
         why = "it was asked for"
+    elif best.choice.runtime == "ollama":
+        why = "it already runs here, so its owner knows it"
     elif not count:
         why = "there is no card in use"
     elif best.choice.runtime in ("exllama", "tensorrt_llm"):
@@ -114,13 +126,14 @@ def _why_second(one: Candidate, best: Candidate) -> str:
     if differs is None and one.llm.name == best.llm.name:
         return f"fits, but with {one.bits:g} bits a weight against {best.bits:g}"
     if differs is None:
-        return f"fits, but is slower: about {one.speed:.0f} tokens a second at best against {best.speed:.0f}"
+        mine, theirs = one.speed.expected, best.speed.expected
+        return f"fits, but is slower: about {mine:.0f} tokens a second against {theirs:.0f}"
     return _BEHIND[differs](one, best)
 
 
 #: Why a choice is behind, in the order of what counts before all.
 _BEHIND: tuple[Callable[[Candidate, Candidate], str], ...] = (
-    lambda one, _: f"fits, but would give {one.speed:.1f} tokens a second at best, too few for an agent",
+    lambda one, _: f"fits, but would give {one.speed.most:.1f} tokens a second at best, too few for an agent",
     lambda one, _: f"fits, but its window is {one.window} tokens, below the least an agent needs",
     _lower_class,
     _shorter,

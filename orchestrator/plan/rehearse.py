@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: The llm that stands in: the only usable one that a package registry carries.
 SMALL_LLM = "smollm2-135m"
+#: Most tokens of its answers: it knows no end, and what it says proves no more for being longer.
+SMALL_ANSWER = 256
 
 
 def rehearse(
@@ -25,8 +27,12 @@ def rehearse(
 ) -> tuple[Deployment, tuple[StandIn, ...]]:
     """Give the deployment that a throwaway host can really run, and each substitution; none for one that it can.
 
+    An endpoint that already runs is not ours to replace.
+
     Name served, ports, agents and slots stay. Raises UsageError where no row of the catalog stands in.
     """
+    if deployment.runtime == "external":
+        return deployment, ()
     small = catalog.llms[SMALL_LLM]
     stand_in = _stand_in(deployment, catalog)
     if stand_in is None and deployment.llm == small.name and not deployment.gpus:
@@ -45,7 +51,7 @@ def rehearse(
             "slots": 1,
             "memory_fraction": None,
             "threads": max(1, snapshot.cpus // 2),
-            "output_tokens": max(256, min(deployment.output_tokens, window // 4)),
+            "output_tokens": min(deployment.output_tokens, SMALL_ANSWER),
             "agentic_class": small.agentic_class,
             "sidecar": None,
             "ledger": _ledger(small, snapshot, window),
@@ -75,7 +81,7 @@ def _ledger(small: LlmRow, snapshot: HostSnapshot, window: int) -> tuple[LedgerR
     reserve = float(max(SYSTEM_MIB, snapshot.ram_mib // SYSTEM_SHARE))
     room, size = (float(snapshot.ram_mib),), small.quants[0].weights_bytes
     return ledger(
-        laid_out(shape_cached(small), size, small.quants[0].quant, "xllamacpp", "f16", room, (reserve,)),
+        laid_out(shape_cached(small), size, small.quants[0].quant, "xllamacpp", "f16", room, (reserve,), vendor="cpu"),
         window,
         ["cpu"],
     )
@@ -123,6 +129,14 @@ def _stand_ins(  # noqa: PLR0913, PLR0917
                 what=f"autocomplete by {deployment.sidecar} beside it",
                 instead="nothing",
                 why="a throwaway host has no card for a second llm",
+            )
+        )
+    if deployment.output_tokens > SMALL_ANSWER:
+        found.append(
+            StandIn(
+                what=f"answers of up to {deployment.output_tokens} tokens",
+                instead=f"{SMALL_ANSWER} tokens",
+                why=f"{small.name} knows no end",
             )
         )
     if window != deployment.context_tokens:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from orchestrator.plan.compute import Run, sglang_share_mib
 from orchestrator.plan.constants import VISIBLE_SHARE
-from orchestrator.plan.hardware import capability, row_of
+from orchestrator.plan.hardware import capability, part_of_a_machine, row_of
 from orchestrator.plan.memory import POOLED
 
 if TYPE_CHECKING:
-    from orchestrator.catalog.rows import Catalog
+    from orchestrator.catalog.rows import Catalog, SpeedRow
     from orchestrator.plan.wishes import Wishes
     from orchestrator.profile import Profile, RuntimeName
     from orchestrator.snapshot import Gpu, HostSnapshot
@@ -45,6 +46,15 @@ class Setting:
         return () if self.profile.demonstration else of_one_vendor(self.snapshot.usable_gpus())
 
     @cached_property
+    def vendor(self) -> str:
+        """Give who made the cards in use; ``cpu`` where none is, ``integrated`` where they are part of the machine."""
+        if not self.gpus:
+            return "cpu"
+        vendor = self.gpus[0].vendor
+        own = vendor != "apple" and all(part_of_a_machine(vendor, gpu.name) for gpu in self.gpus)
+        return "integrated" if own else vendor
+
+    @cached_property
     def left_out(self) -> tuple[Gpu, ...]:
         """Give the cards of other vendors: one runtime drives the cards of one."""
         return tuple(gpu for gpu in self.snapshot.usable_gpus() if self.gpus and gpu not in self.gpus)
@@ -64,6 +74,12 @@ class Setting:
         """Give the slowest card's memory bandwidth in GB/s, or RAM's."""
         rates = [row.bandwidth_gb_s if (row := row_of(gpu, self.catalog)) else UNHEARD_BANDWIDTH for gpu in self.gpus]
         return min(rates, default=RAM_BANDWIDTH)
+
+    @cached_property
+    def speeds(self) -> tuple[SpeedRow, ...]:
+        """Give what was measured on such cards."""
+        names = {row.name for gpu in self.gpus if (row := row_of(gpu, self.catalog))}
+        return tuple(row for row in self.catalog.speeds.values() if names == {row.card})
 
     @cached_property
     def rooms(self) -> dict[str, tuple[tuple[float, ...], tuple[float, ...]]]:
@@ -94,7 +110,13 @@ class Setting:
             found = ("exllama", "tensorrt_llm", "llama_cpp")
         elif vendors == {"nvidia"} and self.equal and (len(self.gpus) > 1 or self.wishes.users > 1):
             found = ("vllm", "llama_cpp")
+        elif self._ollama_runs():
+            found = ("ollama", "llama_cpp")
         return found
+
+    def _ollama_runs(self) -> bool:
+        """Tell whether somebody's Ollama already answers here, so that it is what its owner knows."""
+        return any(one.kind == "ollama" for one in self.snapshot.endpoints)
 
 
 def of_one_vendor(found: tuple[Gpu, ...]) -> tuple[Gpu, ...]:
@@ -117,7 +139,12 @@ def _room(runtime: RuntimeName, setting: Setting) -> tuple[tuple[float, ...], tu
     for gpu in setting.gpus:
         taken = 0 if gpu.vram_free_mib is None else gpu.vram_mib - gpu.vram_free_mib - gpu.vram_ours_mib
         held = max(0, taken, DISPLAY_MIB if gpu.drives_display else 0)
-        if runtime in POOLED:
+        if runtime == "sglang":
+            least = max(
+                LEFT_ALONE * _visible(gpu),
+                _visible(gpu) - sglang_share_mib(Run(0, 0, len(setting.gpus)), _visible(gpu)),
+            )
+        elif runtime in POOLED:
             least = LEFT_ALONE * _visible(gpu)
         elif gpu.vendor == "apple":
             least = (1 - UNIFIED_SHARE) * gpu.vram_mib

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -19,7 +19,9 @@ class Layer:
     """What one layer keeps for each token, and for each sequence.
 
     ``key`` and ``value`` are elements a token and key-value head; ``window`` is in tokens; ``state`` and
-    ``convolution`` are elements a sequence of a recurrent layer.
+    ``convolution`` are elements a sequence of a recurrent layer. ``index`` is the key of a sparse layer's index, in
+    elements; ``ratio``: so many tokens are also kept as one compressed entry; ``feed`` is the width of what works on
+    each token alone where it is the layer's own, -1 where it is the llm's; ``queries`` likewise, 0 for the llm's.
     """
 
     kind: Kind
@@ -29,6 +31,10 @@ class Layer:
     window: int = 0
     state: int = 0
     convolution: int = 0
+    index: int = 0
+    ratio: int = 0
+    feed: int = -1
+    queries: int = 0
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,8 @@ class Vision:
     hidden: int
     intermediate: int
     gated: bool = False
+    #: Neighbouring patches that are joined before they reach the llm, a side; 0 where one matrix leads there.
+    merge: int = 0
 
 
 @dataclass(frozen=True)
@@ -91,6 +99,10 @@ class Shape:
     vision: Vision | None = None
     stored_as: str = ""
     family: str = ""
+    #: Heads of the index that picks what a sparse layer reads.
+    index_heads: int = 0
+    #: The last layer is a head that drafts tokens (multi-token prediction), with a matrix of twice its width before it.
+    draft: bool = False
 
     @cached_property
     def memory(self) -> dict[Any, Any]:
@@ -101,6 +113,12 @@ class Shape:
     def groups(self) -> tuple[tuple[Layer, int], ...]:
         """Give each kind of layer once, with how many there are of it."""
         return tuple(Counter(self.layers).items())
+
+    @cached_property
+    def drafting(self) -> Shape:
+        """Give the shape with its head that drafts tokens: one more layer of full attention, and what leads to it."""
+        whole = next((layer for layer in self.layers if layer.kind in ("full", "latent")), self.layers[-1])
+        return replace(self, layers=(*self.layers, whole), draft=True)
 
     def undivided(self, tensor: int) -> str | None:
         """Give what ``tensor`` cards cannot share evenly, None where they can."""

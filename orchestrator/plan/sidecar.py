@@ -97,8 +97,9 @@ def _placed(row: LlmRow, quant: LlmQuant, card: int, best: Candidate, setting: S
     reserve = 0.0 if setting.gpus[card].vendor == "apple" else float(CONTEXT_MIB)
     try:
         own = laid_out(
-            shape_cached(row), quant.weights_bytes, quant.quant, RUNTIME, "f16", (main.capacity_mib[card],), (reserve,)
-        )
+            shape_cached(row), quant.weights_bytes, quant.quant, RUNTIME, "f16", (main.capacity_mib[card],), (reserve,),
+            vendor=setting.vendor,
+        )  # fmt: skip
     except Unknown:
         return None
     sidecar = Sidecar(row, quant, card, shares(own, WINDOW)[0], best)
@@ -122,4 +123,5 @@ def _around(best: Candidate, card: int, taken_mib: float, setting: Setting) -> C
         kept,
         main.run.tensor,
         main.sequences,
+        setting.vendor,
     )

@@ -35,7 +35,17 @@ Role = Literal[
     "recurrent_mixed",
     "norm",
     "vision",
+    "draft",
 ]
+
+
+#: Families whose cache is understood and whose weights are not.
+UNCOUNTED = {
+    "nemotron_h": "Mamba layers",
+    "deepseek_v4": "compressors",
+    "kimi_linear": "delta attention",
+    "kimi_k3": "delta attention",
+}
 
 
 @dataclass(frozen=True)
@@ -56,16 +66,22 @@ def tensors(shape: Shape, tensor: int = 1, *, merged: bool = True) -> Iterator[T
     for name in ("hidden", "vocab", "heads", "head_dim"):
         if not getattr(shape, name):
             raise Unknown(f"the configuration lacks {_KEYS[name]}, so the weights cannot be counted")
-    if shape.family == "nemotron_h":
-        raise Unknown("the weights of its Mamba layers cannot be counted; give their size (--weight-bytes)")
+    if shape.family in UNCOUNTED or any(layer.queries < 0 for layer in shape.layers):
+        what = UNCOUNTED.get(shape.family, "layers without attention_other_setting")
+        raise Unknown(f"the weights of its {what} cannot be counted; give their size (--weight-bytes)")
     rows = ceil(shape.vocab / tensor / 64) * 64 if merged else shape.vocab
     yield Tensor("embedding", rows * shape.hidden)
     if not shape.tied:
         yield Tensor("head", rows * shape.hidden)
     for index, layer in enumerate(shape.layers):
         yield from _mixing(shape, layer, index, tensor, merged=merged)
-        yield from _feeding(shape, index, tensor, merged=merged)
+        if layer.feed < 0:
+            yield from _feeding(shape, index, tensor, merged=merged)
+        else:
+            yield from _dense(shape, layer.feed, index, tensor, merged=merged)
         yield Tensor("norm", 2 * shape.hidden, index)
+    if shape.draft:
+        yield Tensor("draft", 2 * shape.hidden**2, len(shape.layers) - 1)
     if shape.vision is not None and merged:
         yield from _vision(shape, tensor)
 
@@ -89,15 +105,21 @@ def _mixing(shape: Shape, layer: Layer, index: int, tensor: int, *, merged: bool
         return
     if layer.kind == "latent":
         yield from _latent(shape, index, tensor, merged=merged)
+        if layer.index:
+            wide = shape.latent.query or shape.hidden if shape.latent else shape.hidden
+            own = wide * shape.index_heads * layer.index + shape.hidden * (layer.index + shape.index_heads)
+            yield Tensor("latent", own, index)
         return
     if layer.kind == "recurrent":
         yield from _recurrent(shape, index, tensor, merged=merged)
         return
-    heads = ceil(shape.heads / tensor)
+    heads = ceil((layer.queries or shape.heads) / tensor)
     kv_heads = max(1, ceil(layer.heads / tensor))
     queries = heads * layer.key * shape.hidden * (2 if shape.output_gate else 1)
     keys = kv_heads * layer.key * shape.hidden
-    values = 0 if shape.value_is_key and layer.kind == "full" else keys
+    values = 0 if shape.value_is_key and layer.kind == "full" else kv_heads * layer.value * shape.hidden
+    if layer.index:
+        yield Tensor("latent", shape.hidden * layer.index * (shape.index_heads + 1), index)
     if merged:
         yield Tensor("query_key_value", queries + keys + values, index)
     else:
@@ -185,4 +207,6 @@ def _vision(shape: Shape, tensor: int) -> Iterator[Tensor]:
         return
     matrices = 3 if vision.gated else 2
     each = 4 * vision.hidden**2 + matrices * vision.hidden * vision.intermediate
-    yield Tensor("vision", (vision.layers * each + vision.hidden * shape.hidden) // tensor)
+    joined = vision.merge**2 * vision.hidden
+    leads = joined**2 + joined * shape.hidden if vision.merge else vision.hidden * shape.hidden
+    yield Tensor("vision", (vision.layers * each + leads) // tensor)

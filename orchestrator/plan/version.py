@@ -10,6 +10,8 @@ Era = Literal["early", "sorted", "lean"]
 
 _FIRST_V1 = (0, 8)
 _FIRST_LEAN = (0, 17)
+#: Versions that take their estimate of the CUDA graphs off the cache: 0.21 says so in its log, 0.28 no longer does it.
+_COUNTS_GRAPHS = ((0, 21), (0, 28))
 
 
 def era(version: str | None) -> Era:
@@ -40,3 +42,19 @@ def _of_date(year: int, month: int) -> Era:
     if (year, month) < (2026, 3):
         return "sorted"
     return "lean"
+
+
+def counts_graphs(version: str | None) -> bool:
+    """Tell whether a version takes its estimate of the CUDA graphs off the cache; not where the version is not said."""
+    found = re.search(r"\b0\.(\d+)", version or "")
+    first, after = _COUNTS_GRAPHS
+    return found is not None and first <= (0, int(found.group(1))) < after
+
+
+def counts_own_reserve(version: str | None) -> bool:
+    """Tell whether an SGLang reckons by its own rule what of a card it leaves free: since 0.5, and where not said."""
+    found = re.search(r"\b0\.(\d+)", version or "")
+    if found:
+        return int(found.group(1)) >= 5  # noqa: PLR2004 - the version that brought the rule
+    dated = re.search(r"20\d\d", version or "")
+    return not dated or int(dated.group(0)) > 2025  # noqa: PLR2004 - the year before the rule

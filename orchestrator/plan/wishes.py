@@ -64,7 +64,9 @@ def wishes_of(profile: Profile, catalog: Catalog, asked: Asked) -> Wishes:
 
 def _within(value: int | None, most: int, flag: str, example: str) -> None:
     if value is not None and not 0 < value <= most:
-        raise UsageError(f"{value} cannot be", where=flag, do=f"give a whole number above 0, as {flag} {example}")
+        raise UsageError(
+            f"{value} cannot be", where=flag, do=f"give a whole number from 1 to {most}, as {flag} {example}"
+        )
 
 
 def _quant(name: str | None, catalog: Catalog) -> str | None:

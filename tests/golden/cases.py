@@ -27,7 +27,9 @@ class Case(NamedTuple):
 
 CASES = (
     Case("cpu", "debian12_4cpu_16gib_no_gpu.json"),
+    Case("cpu-agents", "debian12_4cpu_16gib_no_gpu.json"),
     Case("dual-3090", "debian12_16cpu_64gib_2x_rtx3090.json"),
+    Case("external", "debian12_4cpu_16gib_ollama_answers.json"),
 )
 
 

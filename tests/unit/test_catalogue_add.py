@@ -231,7 +231,7 @@ def test_an_index_that_the_files_contradict_is_not_believed(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({"model_type": "deepseek_v4"}, "deepseek_v4 is not understood"),
+        ({"model_type": "deepseek_v4"}, "lacks compress_ratios"),
         ({"model_type": "frobnicate"}, "frobnicate is not understood"),
         ({"num_hidden_layers": None}, "num_hidden_layers"),
         ({"num_hidden_layers": -4}, "num_hidden_layers"),

@@ -45,6 +45,17 @@ def test_all_limits_hold(tmp_path: Any, capsys: Any) -> None:
     assert SCORE.grade(asked) == 0, capsys.readouterr().out
 
 
+def test_loads_found_elsewhere_are_met_too() -> None:
+    """Off none of these was a constant read; what their mechanisms taught stands in the code."""
+    for case in lines("found.jsonl"):
+        (answer,) = answers([SCORE.inputs(case)], CONFIGS)
+        truths, seen = SCORE.truths(case), SCORE.figures(case, answer)
+        assert answer["verdict"] == "fits", case["id"]
+        for quantity in ("weights", "resident", "asked", "per_token"):
+            if quantity in truths:
+                assert seen[quantity] == pytest.approx(truths[quantity], rel=0.025), (case["id"], quantity)
+
+
 def test_order_and_ids_move_no_figure() -> None:
     straight = answers(INPUTS, CONFIGS)
     shuffled = list(enumerate(INPUTS))

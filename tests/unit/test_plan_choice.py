@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import NoFit, UsageError
-from orchestrator.plan import explain, parse_gpu, plan, rehearse
+from orchestrator.plan import Asked, explain, next_steps, parse_gpu, plan, rehearse
 from orchestrator.profile import LlmWish, Profile, RuntimeWish
 from orchestrator.render import render
+from orchestrator.snapshot import RunningEndpoint
 from tests.unit.planning import catalog, machine, machine_of
 
 AUTO = Profile(name="auto")
@@ -142,7 +143,7 @@ def test_no_fit_carries_every_rejection_with_a_reason() -> None:
 
 def test_an_architecture_that_is_not_understood_is_refused_and_not_guessed() -> None:
     with pytest.raises(NoFit) as refused:
-        decide("H200", "H200", "H200", "H200", llm="deepseek-v4-flash")
+        decide("H200", "H200", "H200", "H200", llm="deepseek-v4-flash", quant="FP8", runtime="vllm")
     assert any("not understood" in one.reason for one in refused.value.rejections)
 
 
@@ -257,7 +258,7 @@ def test_rehearsal_keeps_name_ports_and_agents_and_lists_each_substitution() -> 
     )
     assert (served.runtime, served.llm, served.gpus) == ("xllamacpp", "smollm2-135m", ())
     assert served.context_tokens <= catalog().llms["smollm2-135m"].max_context_tokens
-    assert [one.what.split()[0] for one in stand_ins] == ["runtime", "weights", "2", "window"]
+    assert [one.what.split()[0] for one in stand_ins] == ["runtime", "weights", "2", "answers", "window"]
 
 
 def test_rehearsal_of_what_runs_anyway_substitutes_nothing() -> None:
@@ -274,3 +275,48 @@ def test_the_page_shows_ledger_window_and_alternatives() -> None:
     assert str(decision.context_tokens) in page
     assert "88 to 94 % of its tool calls land" in page
     assert all(len(line) < 400 for line in page.splitlines())
+
+
+def test_the_page_says_what_more_memory_would_buy() -> None:
+    here = machine("RTX 4090")
+    now = plan(here, AUTO, catalog())
+    steps = next_steps(here, AUTO, catalog(), now, Asked())
+    assert steps[0].cards == "1 more RTX 4090"
+    assert all(
+        step.deployment.agentic_class != now.agentic_class or step.deployment.context_tokens > now.context_tokens
+        for step in steps
+    )
+    page = explain(now, catalog(), steps)
+    assert "What more memory would buy" in page
+    assert "1 more RTX 4090: " in page
+
+
+def test_nothing_is_bought_where_nothing_would_be_better() -> None:
+    here = machine("RTX 6000 Ada")
+    now = plan(here, AUTO, catalog(), llm="phi-4")
+    assert next_steps(here, AUTO, catalog(), now, Asked(llm="phi-4")) == ()
+
+
+def test_an_ollama_that_runs_already_is_built_upon_and_named_as_the_reason() -> None:
+    there = RunningEndpoint(url="http://127.0.0.1:11434", kind="ollama")
+    found = machine("RTX 4090").model_copy(update={"endpoints": (there,)})
+    decision = plan(found, AUTO, catalog())
+    assert decision.runtime == "ollama"
+    assert any("already runs here" in reason for reason in decision.reasons)
+    assert plan(machine("RTX 4090"), AUTO, catalog()).runtime == "llama_cpp"
+
+
+def test_a_measured_speed_is_told_with_whose_it_is() -> None:
+    measured = decide("RTX 3090", "RTX 3090", llm="qwen3.6-27b", quant="AutoRound-INT4")
+    assert any("54 tokens a second, as measured" in reason for reason in measured.reasons)
+    others = decide("RTX 4090", "RTX 4090", llm="qwen3.6-27b", quant="AutoRound-INT4")
+    assert any("by what measured llms reached" in reason for reason in others.reasons)
+
+
+def test_a_mixture_is_slower_than_its_reading_and_faster_than_a_dense_llm_of_its_size() -> None:
+    def speed(name: Any) -> Any:
+        reason = next(one for one in decide("RTX A6000", llm=name).reasons if "tokens a second" in one)
+        return int(reason.split()[1]), int(reason.split()[-1])
+
+    (mixture, allowed), (dense, _) = speed("qwen3-coder-30b-a3b"), speed("qwen2.5-coder-32b")
+    assert dense < mixture < 0.5 * allowed
