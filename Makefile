@@ -6,7 +6,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)
 ROOT  := $(shell [ "$$(id -u)" = 0 ] || echo "sudo -E env AGENTRIG_STATE='$(STATE)' XDG_CACHE_HOME='$(CACHE)' PYTHONDONTWRITEBYTECODE=1")
 PYTEST := .venv/bin/python -m pytest
 
-.PHONY: up test check unit lab molecule docs golden release benchmark benchmark-memory benchmark-plan clean
+.PHONY: up test check unit lab molecule soak soak-check docs golden release benchmark benchmark-memory benchmark-plan clean
 
 up: ## set up, say what this machine could carry, bring up a rehearsal rig that really serves
 	@scripts/setup.sh
@@ -23,9 +23,17 @@ lab: ## the ring with real hosts, made on this machine
 	@scripts/setup.sh dev
 	@$(ROOT) $(PYTEST) -rs tests/lab
 
-molecule: ## the roles over a throwaway host: converge, idempotence, check mode, verify
+molecule: ## the roles over throwaway hosts, group by group: converge, idempotence, check mode, verify
 	@scripts/setup.sh dev
-	@PATH="$$PWD/.venv/bin:$$PATH" $(ROOT) env PATH="$$PWD/.venv/bin:$$PATH" molecule test -s rig
+	@PATH="$$PWD/.venv/bin:$$PATH" $(ROOT) env PATH="$$PWD/.venv/bin:$$PATH" molecule test --all
+
+soak: ## the slow ring: whole matrices, and their evidence; MATRIX="faults ..." for some of them
+	@scripts/setup.sh dev
+	@.venv/bin/python -m tests.soak run $(MATRIX) --as-root "$(ROOT)"
+
+soak-check: ## the evidence held to the checkout, counted again, and two cases run again
+	@scripts/setup.sh dev
+	@.venv/bin/python -m tests.soak check --as-root "$(ROOT)"
 
 check: ## lints, types, generated documentation
 	@scripts/setup.sh dev
@@ -60,4 +68,5 @@ release: ## a wheel and a source archive in dist/
 
 clean: ## take the lab away, and what was built here
 	-@$(ROOT) .venv/bin/deploy lab down
+	-@$(ROOT) rm -rf .cache/soak
 	@rm -rf .venv dist build .cache

@@ -207,7 +207,7 @@ def rendered(*, greeting: str = "hello ", runtime_port: int = 18080) -> Rendered
         files=files,
         links=(RenderedLink(path="/etc/agentrig-test.jinja", target=f"{CURRENT}/runtime/chat.jinja"),),
         units=(RenderedUnit(name=RUNTIME), RenderedUnit(name=GATEWAY)),
-        users=(RenderedUser(name="agentrig-runtime"), RenderedUser(name="agentrig-gateway")),
+        users=tuple(RenderedUser(name=f"agentrig-{name}") for name in ("agent", "gateway", "runtime")),
         listeners=(
             Listener(protocol="tcp", address="127.0.0.1", port=runtime_port, program="python"),
             Listener(protocol="tcp", address="127.0.0.1", port=8080, program="python"),

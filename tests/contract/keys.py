@@ -27,6 +27,8 @@ HOST_OUTCOME = {
     "evidence": (str, None),
     "stand_ins": [STAND_IN],
     "error": (ERROR, None),
+    "log": (str, None),
+    "changes": [str],
 }
 KEYS: dict[str, Any] = {
     "detect": {
@@ -133,6 +135,24 @@ KEYS: dict[str, Any] = {
                 "drift": [{"kind": str, "name": str, "expected": str, "found": str}],
                 "serving": bool,
                 "gpus": [GPU],
+                "profile": (str, None),
+                "llm": (str, None),
+                "runtime": (str, None),
+                "context_tokens": (int, None),
+                "accepted": (str, None),
+                "error": (ERROR, None),
+            },
+        ],
+    },
+    "agents": {
+        "agents": [
+            {
+                "name": str,
+                "version": str,
+                "installed": bool,
+                "wire": str,
+                "window_tokens": int,
+                "output_tokens": int,
             },
         ],
     },

@@ -22,6 +22,7 @@ DOORS = {
     "cryptography": ("apply",),
     "requests": ("verify", "lock"),
     "huggingface_hub": ("lock",),
+    "keyring": ("lock.hub_token",),
     "jinja2": ("render",),
     "testinfra": ("verify",),
     "click": ("cli",),

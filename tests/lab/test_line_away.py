@@ -22,8 +22,8 @@ from tests.lab.rig import Rig
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-HOST = "lab-cpu"
-UP = ("up", "--lab", "--profile", "cpu")
+HOST = "lab-small"
+UP = ("up", "--lab", "--profile", "small")
 
 #: Kind, mode, owner, group, path and target of all that lies on the host's own disk.
 FILES = r"find / -xdev -printf '%y %m %U:%G %p %l\n' | sort"
@@ -58,6 +58,7 @@ KEPT_BY_THE_SYSTEM = re.compile(
 def own(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     """A rig of this module's own, on one fresh host."""
     rig = Rig(tmp_path_factory.mktemp("empty"), tmp_path_factory.mktemp("state"), (str(installed),))
+    rig.small()
     Lab(rig.state / "lab").up({HOST: "debian-12"})
     yield rig
     assert rig.run("lab", "down").returncode == 0

@@ -37,6 +37,7 @@ def rig(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
 def person(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Rig:
     """The command with a state of its own, in a folder with the inventory."""
     person = Rig(tmp_path_factory.mktemp("inventory"), tmp_path_factory.mktemp("state"), rig.command)
+    person.small()
     write_inventory(person.folder / "rigs.ini", rig, f"-o UserKnownHostsFile={rig.state / 'lab/known_hosts'}")
     return person
 
@@ -48,7 +49,7 @@ def write_inventory(path: Path, rig: Rig, arguments: str) -> None:
         for name, host in zip(("alpha", "beta"), Lab(rig.state / "lab").hosts(), strict=True)
     ]
     common = f"ansible_ssh_common_args='{arguments}'\nansible_ssh_private_key_file={rig.state / 'lab/key'}\n"
-    path.write_text("[rigs]\n" + "\n".join(lines) + f"\n\n[rigs:vars]\nagentrig_profile=cpu\n{common}")
+    path.write_text("[rigs]\n" + "\n".join(lines) + f"\n\n[rigs:vars]\nagentrig_profile=small\n{common}")
 
 
 @pytest.fixture(scope="module")

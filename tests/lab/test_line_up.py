@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 UP = ("up", "--lab", "--profile", "cpu")
 HOST = "lab-cpu"
+#: The same with a small window: what is broken by hand and mended is accepted anew each time.
+UP_SMALL = ("up", "--lab", "--profile", "small")
+SMALL = "lab-small"
 
 
 def curl(endpoint: dict[str, Any], path: str, body: dict[str, Any], *, header: str) -> dict[str, Any]:
@@ -35,6 +38,15 @@ def first(rig: Rig) -> dict[str, Any]:
     return host
 
 
+@pytest.fixture(scope="module")
+def small(rig: Rig) -> dict[str, Any]:
+    """A second host of the rig, whose window is filled in a few seconds."""
+    rig.small()
+    (host,) = rig.document(*UP_SMALL)["hosts"]
+    assert host["error"] is None
+    return host
+
+
 def test_the_rig_is_accepted_and_says_what_stood_in(first: dict[str, Any]) -> None:
     assert first["result"] == "changed"
     assert first["changed"] > 0
@@ -42,7 +54,7 @@ def test_the_rig_is_accepted_and_says_what_stood_in(first: dict[str, Any]) -> No
     assert first["stand_ins"] == [], "the profile asks for what really runs: no card, no substitution"
     evidence = json.loads(Path(first["evidence"]).read_text())
     assert {check["result"] for check in evidence["checks"]} == {"passed"}
-    assert {"host", "endpoint", "tools"} <= {check["area"] for check in evidence["checks"]}
+    assert {"host", "endpoint", "tools", "context"} <= {check["area"] for check in evidence["checks"]}
     assert set(first["phases"]) >= {"detect", "plan", "lock", "apply", "verify"}
 
 
@@ -108,30 +120,30 @@ def test_status_and_verify_agree(rig: Rig, first: dict[str, Any]) -> None:
     ],
 )
 def test_a_change_by_hand_is_named_and_mended(
-    rig: Rig, first: dict[str, Any], damage: str, kind: str, name: str
+    rig: Rig, small: dict[str, Any], damage: str, kind: str, name: str
 ) -> None:
-    del first
-    rig.read(HOST, damage)
+    del small
+    rig.read(SMALL, damage)
     if kind == "listener":
-        rig.read(HOST, "for i in $(seq 50); do grep -q ':1FA3 ' /proc/net/tcp && break; sleep 0.1; done")
-    (status,) = rig.document("status", "--lab", "--limit", HOST, "--check", code=4)["hosts"]
+        rig.read(SMALL, "for i in $(seq 50); do grep -q ':1FA3 ' /proc/net/tcp && break; sleep 0.1; done")
+    (status,) = rig.document("status", "--lab", "--limit", SMALL, "--check", code=4)["hosts"]
     assert [drift for drift in status["drift"] if drift["kind"] == kind and name in drift["name"]], status["drift"]
     if kind == "listener":
-        rig.read(HOST, "systemctl stop stranger")
-    (mended,) = rig.document(*UP)["hosts"]
+        rig.read(SMALL, "systemctl stop stranger")
+    (mended,) = rig.document(*UP_SMALL)["hosts"]
     assert mended["error"] is None
-    assert rig.document("status", "--lab", "--limit", HOST, "--check")["hosts"][0]["drift"] == []
+    assert rig.document("status", "--lab", "--limit", SMALL, "--check")["hosts"][0]["drift"] == []
 
 
-def test_a_rig_that_does_not_answer_is_not_accepted(rig: Rig, first: dict[str, Any]) -> None:
+def test_a_rig_that_does_not_answer_is_not_accepted(rig: Rig, small: dict[str, Any]) -> None:
     """The control of acceptance: the gateway is stopped, and verify turns red."""
-    del first
-    rig.read(HOST, "systemctl stop agentrig-gateway")
-    document = rig.document("verify", "--lab", "--limit", HOST, code=5)
+    del small
+    rig.read(SMALL, "systemctl stop agentrig-gateway")
+    document = rig.document("verify", "--lab", "--limit", SMALL, code=5)
     failed = [check["name"] for check in document["checks"] if check["result"] == "failed"]
     assert len(failed) > 3
     assert document["error"]["kind"] == "not_accepted"
-    assert rig.document(*UP)["hosts"][0]["error"] is None
+    assert rig.document(*UP_SMALL)["hosts"][0]["error"] is None
 
 
 def test_two_at_once(rig: Rig, first: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from orchestrator.catalog.rows import Catalog, Install, LlmQuant, LlmRow, RuntimeRow, WeightFile, WireForm
 from orchestrator.deployment import Deployment
@@ -143,6 +144,10 @@ class Mirror:
         self.served = dict(files)
         self.asked: list[str] = []
         self.refusal: tuple[int, str] | None = None
+        #: What the path of a question that is refused has in it.
+        self.refused = ""
+        #: What each question showed as its token.
+        self.tokens: list[str] = []
         self.endpoint = ""
 
     def tree(self) -> list[dict[str, Any]]:
@@ -177,8 +182,9 @@ def serving(  # noqa: C901 - a server in one place
             """Say nothing."""
 
         def _answer(self, *, with_body: bool) -> None:
-            path = self.path.split("?")[0]
-            if mirror.refusal:
+            path = unquote(self.path.split("?")[0])
+            mirror.tokens.append(self.headers.get("Authorization", ""))
+            if mirror.refusal and mirror.refused in path:
                 self._send(mirror.refusal[0], b"{}", {"X-Error-Code": mirror.refusal[1]}, with_body=with_body)
             elif path.startswith("/api/models/maker/large/revision/"):
                 body = json.dumps({"id": "maker/large", "sha": COMMIT, "siblings": []}).encode()

@@ -126,6 +126,8 @@ def test_a_unit_that_no_role_runs_is_refused(lock: Lock) -> None:
 
 def test_what_is_taken_away_is_what_the_manifests_name(lock: Lock) -> None:
     values = away_values([declared(lock, Told(masked=("nginx.service",)))], purge=True)
-    assert [user["name"] for user in values["host_base_users"]] == ["agentrig-gateway", "agentrig-runtime"]
+    assert [user["name"] for user in values["host_base_users"]] == [
+        f"agentrig-{name}" for name in ("agent", "gateway", "runtime")
+    ]
     assert [deb["name"] for deb in values["artefacts_debs"]] == ["agentrig-test-greeting", "nginx"]
     assert [link["path"] for link in values["artefacts_links"]] == ["/etc/agentrig-test.jinja"]

@@ -105,6 +105,19 @@ def test_a_unit_is_read_from_systemds_blocks(tmp_path: Path) -> None:
     )
 
 
+def test_an_owner_may_have_blanks_and_quotes_in_his_name(tmp_path: Path) -> None:
+    wanted = manifest(tmp_path).model_copy(update={"links": (), "users": ()})
+    owner, path = "Jürgen \"O'B $x`", wanted.files[0].path
+    outputs = {
+        "files": Output(f"400:{owner}:root:{path}\0"),
+        "digests": Output(f"{'a' * 64} *{path}\0"),
+        "sockets": Output("table tcp\n"),
+        "holders": Output(""),
+    }
+    (found,) = parse_reading(wanted, outputs).files
+    assert (found.owner, found.group, found.mode, found.path) == (owner, "root", "0400", path)
+
+
 def test_a_reading_without_its_sockets_is_no_reading(tmp_path: Path) -> None:
     with pytest.raises(ProbeGarbled):
         parse_reading(manifest(tmp_path), {})

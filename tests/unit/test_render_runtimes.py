@@ -19,7 +19,7 @@ XLLAMACPP = [
     *("--fit", "off", "--cache-ram", "0", "--jinja"),
     *("--chat-template-file", f"{CURRENT}/runtime/chat-template.jinja", "--temp", "0"),
     *("--metrics", "--no-slots", "--no-webui", "--offline", "--host", "127.0.0.1", "--port", "18080"),
-    *("--api-key-file", "%d/runtime_key", "-t", "1"),
+    *("--api-key-file", "%d/runtime_key", "-t", "1", "-tb", "2"),
 ]
 
 LLAMA_CPP_ON_TWO_CARDS = [
@@ -44,7 +44,7 @@ VLLM = [
 def test_xllamacpp_is_llama_servers_flags_behind_the_launcher() -> None:
     parts = parts_of(CPU, CATALOG)
     assert list(parts.argv) == XLLAMACPP
-    assert parts.environment == {}
+    assert parts.environment == {"OMP_WAIT_POLICY": "passive"}
     assert [(file.path, file.mode) for file in parts.files] == [
         ("runtime/llama-server", "0755"),
         ("runtime/chat-template.jinja", "0644"),
