@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from orchestrator.nouns import Noun
-from orchestrator.profile import Agent, RuntimeName
+from orchestrator.profile import Account, Agent, RuntimeName
 
 AgenticClass = Literal["completion", "marginal", "floor", "strong", "near-frontier", "demonstration"]
 Confidence = Literal["exact", "estimated", "lower_bound"]
@@ -71,7 +71,11 @@ class Deployment(Noun):
     agentic_class: AgenticClass
     sidecar: str | None = None
     agents: tuple[Agent, ...] = ()
+    #: Accounts of the host that the agents are set up for.
+    people: tuple[Account, ...] = ()
     runtime_port: int = 18080
+    #: Where an ``external`` runtime answers, without ``/v1``; None for one of ours.
+    runtime_url: str | None = None
     gateway_port: int = 8080
     gateway_address: str = "127.0.0.1"
     ledger: tuple[LedgerRow, ...]

@@ -107,6 +107,8 @@ class NoFit(AgentrigError):  # noqa: N818 - the architecture's word for the outc
     def __init__(self, what: str, *, where: str = "", do: str = "", rejections: Iterable[object] = ()) -> None:
         super().__init__(what, where=where, do=do)
         self.rejections = tuple(rejections)
+        #: What stands in the document beside the error: what other cards would serve, where that was asked.
+        self.more: dict[str, object] = {}
 
 
 class DriftError(AgentrigError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from orchestrator.errors import UsageError
 from orchestrator.nouns import Noun
 
 
@@ -30,15 +31,22 @@ class Host(Noun):
         """
         options: dict[str, str] = {}
         if self.private_key:
-            options |= {"IdentityFile": _quoted(self.private_key), "IdentitiesOnly": "yes"}
+            options |= {"IdentityFile": ssh_quoted(self.private_key), "IdentitiesOnly": "yes"}
         if self.known_hosts:
-            options |= {"UserKnownHostsFile": _quoted(self.known_hosts), "GlobalKnownHostsFile": "/dev/null"}
+            options |= {"UserKnownHostsFile": ssh_quoted(self.known_hosts), "GlobalKnownHostsFile": "/dev/null"}
             options |= {"StrictHostKeyChecking": "yes"}
         return options
 
 
-def _quoted(path: str) -> str:
-    return '"' + path.replace("%", "%%") + '"'
+def ssh_quoted(path: str) -> str:
+    """Give a path as ssh_config(5) reads it: in quotes, with ssh's own signs made plain.
+
+    Raises UsageError for ``${``, which ssh takes for a variable of the environment and lets nobody escape.
+    """
+    if "${" in path:
+        raise UsageError("ssh reads no path with ${ in it", where=path, do="move the file elsewhere")
+    plain = path.replace("%", "%%").replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{plain}"'
 
 
 LOCAL = Host(name="localhost", connection="local")

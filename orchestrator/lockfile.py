@@ -36,6 +36,10 @@ class Artefact(Noun):
     member_of: str | None = None
     #: Ids of the artefacts that a built tree is made of.
     parts: tuple[str, ...] = ()
+    #: For an npm_tree: folder in the tree -> id of the part that is unpacked there.
+    places: dict[str, str] = {}
+    #: For an npm_tree: path of a command in the tree -> the program that it is a link to.
+    commands: dict[str, str] = {}
     why: str | None = None
 
     @property

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from orchestrator.nouns import Noun
 
 Use = Literal["solo", "team", "max_speed", "hybrid", "external"]
 Agent = Literal["aider", "cline", "opencode", "continue", "claude_code"]
 RuntimeName = Literal["vllm", "sglang", "llama_cpp", "ollama", "exllama", "tensorrt_llm", "external", "xllamacpp"]
+
+
+#: The name of an account as a host's ``/etc/passwd`` may hold it: a line without colons, of at most 32 characters
+#: (useradd(8)), any script and any quotes. It is data everywhere; what needs a word takes its slug.
+Account = Annotated[str, StringConstraints(min_length=1, max_length=32, pattern=r"^[^:/\x00-\x1f\x7f]+$")]
 
 
 class ExpectedGpu(Noun):
@@ -38,6 +43,8 @@ class LlmWish(Noun):
     name: str | None = None
     quant: str | None = None
     context_tokens: int | None = Field(default=None, gt=0)
+    #: Most tokens of one answer.
+    output_tokens: int | None = Field(default=None, gt=0)
     kv_dtype: str | None = None
     slots: int | None = Field(default=None, ge=1)
 
@@ -67,6 +74,8 @@ class Profile(Noun):
     use: Use = "solo"
     users: int = Field(default=1, ge=1)
     agents: tuple[Agent, ...] = ()
+    #: Accounts of the host whose owners start agents themselves: each gets a token of his own at the gateway.
+    people: tuple[Account, ...] = ()
     #: Set on profiles that show the plumbing with an llm below the floor for agents.
     demonstration: bool = False
     #: Asks for a small llm that completes beside the main one, where it fits.

@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import secrets as random
 import shutil
 import time
@@ -25,12 +26,14 @@ from orchestrator.manifest import Manifest
 from orchestrator.rendered import Rendered
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from orchestrator.nouns import Noun
 
 _Kept = TypeVar("_Kept", bound="Noun")
 
+#: Bytes that a file's name may have here; file systems take 255 (NAME_MAX), and some names get a suffix.
+_LONGEST = 180
 #: Names of the secrets a host has; each is 43 characters of URL-safe base64 (256 random bits).
 SECRET_NAMES = ("gateway_token", "runtime_key")
 
@@ -153,11 +156,11 @@ class HostState:
         """Keep the evidence of an acceptance."""
         write(self.evidence_file, evidence.to_json())
 
-    def secrets(self) -> dict[str, str]:
-        """Give the host's secrets by name, made at the first asking."""
+    def secrets(self, names: Iterable[str] = ()) -> dict[str, str]:
+        """Give the host's secrets by name; ``names``, and those that every host has, are made where missing."""
         path = self.folder / "secrets.json"
         kept: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        if missing := [name for name in SECRET_NAMES if name not in kept]:
+        if missing := [name for name in dict.fromkeys((*SECRET_NAMES, *names)) if name not in kept]:
             kept |= {name: random.token_urlsafe(32) for name in missing}
             self.folder.mkdir(parents=True, exist_ok=True)
             write(path, json.dumps(kept, indent=2) + "\n", 0o600)
@@ -180,6 +183,21 @@ class HostState:
                 path.unlink()
 
 
+def file_name(name: str) -> str:
+    """Give the name of a file for any text: another for each, and none that leads elsewhere or is too long."""
+    safe = "".join(
+        letter
+        if letter.isalnum() or letter in "._-"
+        else "".join(f"%{byte:02x}" for byte in letter.encode("utf-8", "surrogatepass"))
+        for letter in name
+    ).replace("..", "%2e%2e")
+    safe = f"%2e{safe[1:]}" if safe.startswith(".") else safe or "%"
+    if len(safe.encode()) > _LONGEST:
+        digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+        safe = f"{safe[: _LONGEST // 4]}%-{digest}"
+    return safe
+
+
 class State:
     """The control machine's folder."""
 
@@ -190,9 +208,9 @@ class State:
     def here(cls) -> State:
         """Give the state that the environment names."""
         if named := os.environ.get("AGENTRIG_STATE"):
-            return cls(Path(named).expanduser().absolute())
+            return cls(_readable(Path(named).expanduser().absolute()))
         base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-        return cls(Path(base).expanduser().absolute() / "agentrig")
+        return cls(_readable(Path(base).expanduser().absolute() / "agentrig"))
 
     @property
     def store(self) -> Path:
@@ -211,8 +229,7 @@ class State:
 
     def host(self, name: str, *, lab: bool = False) -> HostState:
         """Give what is kept of one host; names are the inventory's, made safe for a file name."""
-        safe = "".join(letter if letter.isalnum() or letter in "._-" else f"%{ord(letter):02x}" for letter in name)
-        return HostState((self.lab / "rigs" if lab else self.root / "hosts") / safe.replace("..", "%2e%2e"))
+        return HostState((self.lab / "rigs" if lab else self.root / "hosts") / file_name(name))
 
     def lock_file(self, *, lab: bool = False, inventory: Path | None = None) -> Path:
         """Give where ``deploy.lock`` lies: beside the inventory, in the lab's folder, or in the current one."""
@@ -263,6 +280,20 @@ class State:
         for path in made:
             with contextlib.suppress(FileNotFoundError):
                 give_to_caller(path)
+
+
+def _readable(root: Path) -> Path:
+    """Refuse a folder that others would read as another one; raises UsageError.
+
+    ssh and Ansible take ``$NAME`` for a variable of the environment, and know no sign that keeps them from it.
+    """
+    if re.search(r"\$(\w|\{)", str(root)):
+        said = "its path holds a variable of the environment, which ssh and Ansible would put in"
+    elif str(root) != str(root).encode("utf-8", "replace").decode():
+        said = "its path is not UTF-8"
+    else:
+        return root
+    raise UsageError(f"the state folder cannot be used: {said}", where=str(root), do="set AGENTRIG_STATE to another")
 
 
 def _read(path: Path, kind: type[_Kept]) -> _Kept | None:

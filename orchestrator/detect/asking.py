@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -141,7 +142,7 @@ def _answer(one: Question, output: str, pci_names: PciNames) -> Answer:
         own = {section: text for section, text in sections.items() if not section.startswith(_MANIFEST)}
         rest = {section.removeprefix(_MANIFEST): text for section, text in sections.items() if section not in own}
         return Answer(
-            snapshot=snapshot_of(name, own, pci_names) if one.snapshot else None,
+            snapshot=snapshot_of(name, own, pci_names, now=time.time()) if one.snapshot else None,
             reading=parse_reading(one.manifest, rest) if one.manifest else None,
         )
     except AgentrigError as error:

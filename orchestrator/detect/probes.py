@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orchestrator.detect import amd, apple, cards, ours, packages, smi, sockets, system
+from orchestrator.detect import amd, apple, cards, endpoints, ours, packages, smi, sockets, system
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ _APT = "use Debian or Ubuntu: packages are installed with apt"
 PROBES = (
     Probe("os_release", system.OS_RELEASE, "/etc/os-release"),
     Probe("uname", system.UNAME, "uname", linux=False),
+    Probe("clock", system.CLOCK, "date", optional=True, linux=False),
     Probe("cpus", system.CPUS, "nproc", do="install coreutils"),
     Probe("memory", system.MEMORY, "/proc/meminfo"),
     Probe("disk", system.DISK, "df", do="install coreutils", linux=False),
@@ -38,6 +39,8 @@ PROBES = (
     Probe("apt_sources", packages.APT_SOURCES, "/etc/apt"),
     Probe("sockets", sockets.SOCKETS, "/proc/net"),
     Probe("holders", sockets.HOLDERS, "/proc/*/fd", optional=True),
+    Probe("endpoints", endpoints.ENDPOINTS, "a request on 127.0.0.1", optional=True),
+    Probe("firewalls", endpoints.FIREWALLS, "nft", optional=True),
     Probe("pci", cards.PCI, "/sys/bus/pci"),
     Probe("rocm_smi", amd.ROCM, "rocm-smi", optional=True),
     Probe("nvidia_module", smi.MODULE, "/proc/driver/nvidia", optional=True),

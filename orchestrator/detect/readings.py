@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.manifest import Manifest
 
 _EACH = r"""printf '%s\0' {names} | xargs -0r """
-_FILES = _EACH + r"""sh -c 'find "$@" -maxdepth 0 -type f -printf "%m %u %g %p\0"' sh"""
+_FILES = _EACH + r"""sh -c 'find "$@" -maxdepth 0 -type f -printf "%m:%u:%g:%p\0"' sh"""
 _DIGESTS = _EACH + "sha256sum -bz --"
 _LINKS = _EACH + r"""sh -c 'find "$@" -maxdepth 0 -type l -printf "%p\0%l\0"' sh"""
 _PACKAGES = _EACH + r"""dpkg-query -W -f '${{db:Status-Status}} ${{db:Status-Want}} ${{Version}} ${{Package}}\n'"""
@@ -81,7 +81,7 @@ def _files(manifest: Manifest, listing: str, digests: str) -> Iterator[FileItem]
     """Give each file that could be listed; one that may not be read has no digest."""
     secrets = {item.path: item.secrets for item in manifest.files}
     content = {path: digest for digest, path in re.findall(r"([0-9a-f]{64}) [ *]([^\0]+)\0", digests)}
-    for mode, owner, group, path in re.findall(r"([0-7]+) (\S+) (\S+) ([^\0]+)\0", listing):
+    for mode, owner, group, path in re.findall(r"([0-7]+):([^:\0]+):([^:\0]+):([^\0]+)\0", listing):
         yield FileItem(
             path=path,
             mode=f"{int(mode, 8):04o}",

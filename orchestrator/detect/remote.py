@@ -13,6 +13,7 @@ import contextlib  # noqa: E402 - nothing may be loaded before it is patched
 import ctypes  # noqa: E402
 import json  # noqa: E402
 import logging  # noqa: E402
+import shlex  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
 from typing import Any  # noqa: E402
@@ -98,11 +99,12 @@ def _ask(host: Any, asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def _unreachable(about: dict[str, Any], said: str) -> dict[str, Any]:
-    place = f"{about['user']}@{about['address']} port {about['port']}"
+    at = f"{about['user']}@{about['address']}"
+    place = f"{at} port {about['port']}"
     key = "No host key" in said or "Host key" in said
     what = f"{place}: {_why(said)}"
     do = (
-        f"check its host key, then connect once: ssh -p {about['port']} {about['user']}@{about['address']} true"
+        f"check its host key, then connect once: ssh -p {about['port']} {shlex.quote(at)} true"
         if key
         else "see whether it is on and lets this user in with this key"
     )

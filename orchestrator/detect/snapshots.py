@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from orchestrator.detect import apple, packages, sockets, system
+from orchestrator.detect import apple, endpoints, packages, sockets, system
 from orchestrator.detect.merge import all_cards
 from orchestrator.detect.probes import COMMANDS, EVERYWHERE, PROBES
 from orchestrator.detect.script import NOT_FOUND
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _NONE: tuple[Any, ...] = ()
+#: A clock that is further off than this is worth a word: five minutes, as Kerberos allows (RFC 4120, 1.6).
+CLOCK_SECONDS = 300
+_UNITS = {"years": 365.25 * 86400, "days": 86400, "hours": 3600, "minutes": 60}
 _BY_NAME = {probe.name: probe for probe in PROBES}
 
 
@@ -87,8 +90,11 @@ def snapshot_of(
     outputs: Mapping[str, Output],
     pci_names: Mapping[str, tuple[str, int, str | None]],
     nvml: Cards | None = None,
+    now: float | None = None,
 ) -> HostSnapshot:
     """Give the snapshot of a host. With ``nvml`` the driver was asked directly and nvidia-smi was not.
+
+    ``now`` is what this machine's clock shows, in seconds since 1970, where the host's is held against it.
 
     What no probe tells is the least it can be (one processor, 1 MiB of RAM), and a problem says so.
     """
@@ -99,6 +105,7 @@ def snapshot_of(
     holders = findings.peek("holders")
     found = all_cards(findings, about.memory, {one.name: one.version for one in installed}, pci_names, nvml)
     _half_installed(findings)
+    _clock(findings, now)
     return HostSnapshot(
         name=name,
         os=about.os,
@@ -120,7 +127,9 @@ def snapshot_of(
         kvm=findings.read("kvm", system.parse_yes, otherwise=False),
         wsl="microsoft" in findings.kernel.lower(),
         secure_boot=findings.maybe("secure_boot", system.parse_secure_boot),
-        listeners=findings.read("sockets", lambda text: sockets.parse_sockets(text, holders), _NONE),
+        listeners=(listening := findings.read("sockets", lambda text: sockets.parse_sockets(text, holders), _NONE)),
+        endpoints=findings.read("endpoints", lambda text: endpoints.parse_endpoints(text, listening), _NONE),
+        firewalls=findings.read("firewalls", endpoints.parse_firewalls, _NONE),
         packages=installed,
         apt_sources=findings.read("apt_sources", packages.parse_apt_sources, _NONE),
         problems=(*findings.problems, *found.problems),
@@ -138,6 +147,17 @@ def _linux(findings: Findings) -> system.Machine:
 def _mac(findings: Findings) -> system.Machine:
     least = system.Machine(OperatingSystem(id="macos"), system.Cpus(1, ()), system.Memory(1, None))
     return findings.read("mac_system", apple.parse_system, least)
+
+
+def _clock(findings: Findings, now: float | None) -> None:
+    """Note how far the host's clock is off; an answer may have been on its way for some minutes."""
+    shown = findings.maybe("clock", system.parse_clock)
+    if now is None or shown is None or abs(off := shown - now) <= CLOCK_SECONDS:
+        return
+    far = next(f"{abs(off) / size:.1f} {unit}" for unit, size in _UNITS.items() if abs(off) >= size)
+    what = f"its clock is {far} {'ahead of' if off > 0 else 'behind'} this machine's"
+    do = "see which of the two is wrong, and set it: timedatectl set-ntp true"
+    findings.problems.append(Problem(kind="clock", what=what, do=do))
 
 
 def _half_installed(findings: Findings) -> None:

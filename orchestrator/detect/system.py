@@ -14,6 +14,8 @@ from orchestrator.snapshot import OperatingSystem, Python
 
 OS_RELEASE = "cat /etc/os-release || cat /usr/lib/os-release"
 UNAME = "uname -m && uname -r && uname -s"
+#: Seconds since 1970, in UTC (date(1); BSD's knows it too).
+CLOCK = "date -u +%s"
 CPUS = "nproc && grep -m1 -E '^(flags|Features)' /proc/cpuinfo || :"
 MEMORY = "cat /proc/meminfo"
 #: The first of these that is there is the file system that takes our files.
@@ -119,6 +121,13 @@ def parse_memory(text: str) -> Memory:
         raise ProbeGarbled("meminfo gives no total")
     free = found.get("MemAvailable")
     return Memory(int(found["MemTotal"]) // _KIB, int(free) // _KIB if free else None)
+
+
+def parse_clock(text: str) -> int:
+    """Read the seconds since 1970 that the host's clock shows."""
+    if not re.fullmatch(r"-?\d{1,12}", text.strip()):
+        raise ProbeGarbled("date gives no seconds")
+    return int(text)
 
 
 def parse_disk(text: str) -> int:

@@ -56,17 +56,9 @@ class LabHost:
 
     def ssh(self) -> tuple[str, ...]:
         """Give the command that reaches the host; what to run there is put behind it."""
-        return (
-            *("ssh", "-F", "none", "-i", str(self.private_key), "-p", str(self.ssh_port)),
-            *("-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "ConnectTimeout=10", "-o", "LogLevel=ERROR"),
-            *(
-                "-o",
-                f'UserKnownHostsFile="{str(self.known_hosts).replace("%", "%%")}"',
-                "-o",
-                "StrictHostKeyChecking=yes",
-            ),
-            f"root@{self.address}",
-        )
+        options = {"BatchMode": "yes", "ConnectTimeout": "10", "LogLevel": "ERROR"} | as_host(self).ssh_files()
+        told = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+        return ("ssh", "-F", "none", "-p", str(self.ssh_port), *told, f"root@{self.address}")
 
 
 def as_host(made: LabHost) -> Host:

@@ -40,6 +40,7 @@ options:
   packages: {type: list, elements: str, default: [], description: Packages whose presence is remembered.}
   listeners: {type: list, elements: dict, default: [], description: Listening sockets that are remembered.}
   ports: {type: list, elements: dict, default: [], description: TCP ports of ours, C(port) and its C(unit).}
+  people: {type: list, elements: str, default: [], description: Accounts that must be there.}
 author: [agentrig]
 """
 EXAMPLES = r"""
@@ -72,6 +73,14 @@ def refuse_taken_ports(ports):
     for each in ports:
         if who := stranger_on(each["port"], each["unit"]):
             raise Refused(f"port {each['port']}, meant for {each['unit']}, is taken by {who}")
+
+
+def refuse_strangers(people):
+    """Refuse before anything is changed when someone the agents are set up for has no account."""
+    strangers = [name for name in people if user_of(name) is None]
+    if strangers:
+        names = ", ".join(map(repr, strangers))
+        raise Refused(f"no account of this host is called {names}: make it, or take it out of the profile's people")
 
 
 def remembered(params):
@@ -121,6 +130,7 @@ def user_steps(users):
 def present(params):
     """Give all steps that bring the folders and users."""
     refuse_taken_ports(params["ports"])
+    refuse_strangers(params["people"])
     before = remembered(params)
     steps = [*folder_steps([ROOT])]
     if before != read_json(BEFORE):
@@ -154,6 +164,7 @@ def main():
             "packages": {"type": "list", "elements": "str", "default": []},
             "listeners": {"type": "list", "elements": "dict", "default": []},
             "ports": {"type": "list", "elements": "dict", "default": []},
+            "people": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )

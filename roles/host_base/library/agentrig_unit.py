@@ -33,7 +33,8 @@ description:
   - Waits until the unit itself, and no other program, listens on its port, and until its address answers.
 options:
   name: {type: str, required: true, description: "The unit's name, with its suffix."}
-  state: {type: str, choices: [started, stopped, absent], default: started, description: What is to be reached.}
+  state:
+    {type: str, choices: [started, restarted, stopped, absent], default: started, description: What is to be reached.}
   links: {type: list, elements: dict, default: [], description: "Links that make it known, C(path) and C(target)."}
   fingerprint: {type: str, default: '', description: Digest of all that it is started with.}
   test: {type: list, elements: str, default: [], description: Command that must succeed before it is started.}
@@ -41,6 +42,11 @@ options:
   health: {type: str, default: '', description: Address that must answer; empty for none.}
   health_statuses: {type: list, elements: int, default: [200], description: HTTP statuses that mean it is well.}
   seconds: {type: int, default: 60, description: How long it may take until it answers.}
+  together:
+    type: list
+    elements: str
+    default: []
+    description: Units that are started anew in the same step where they run, lest they go on by what was before.
   purge: {type: bool, default: false, description: With O(state=absent) also its own folders (logs, state, cache).}
 author: [agentrig]
 """
@@ -50,6 +56,7 @@ EXAMPLES = r"""
 """
 RETURN = r"""
 changes: {description: What was done or would be, in words., returned: always, type: list}
+seconds: {description: "How long it took; of a start, until it was well.", returned: always, type: float}
 """
 UNITS = pathlib.Path("/etc/systemd/system")
 #: Folders that systemd makes for a unit, by the property that names them.
@@ -69,6 +76,11 @@ def show(name, *properties):
     """Give properties of a unit as systemd tells them."""
     shown = run(["systemctl", "show", name, *(f"--property={each}" for each in properties)])
     return dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+
+
+def is_active(name):
+    """Tell whether a unit runs."""
+    return show(name, "ActiveState").get("ActiveState") == "active"
 
 
 def started_with(name):
@@ -147,7 +159,7 @@ def start(params):
     discard(STARTED / name)
     run(["systemctl", "reset-failed", name], fine=(0, 1))
     try:
-        run(["systemctl", "restart", name])
+        run(["systemctl", "restart", name, *[each for each in params["together"] if is_active(each)]])
     except Refused as refused:
         raise Refused(f"{name} does not start: {last_words(name)}") from refused
     wait(params)
@@ -167,13 +179,20 @@ def started(params, *, check):
                 discard(path)
                 link(path, each["target"])
     stale = bool(changes) or started_with(name) != params["fingerprint"]
-    if stale or show(name, "ActiveState").get("ActiveState") != "active" or hangs(params):
+    if stale or not is_active(name) or hangs(params):
         changes.append(f"start {name}")
         if not check:
             start(params)
     elif not check:
         wait(params)
     return changes
+
+
+def restarted(params, *, check):
+    """Start the unit anew whatever it was started with, and wait until it is well; give what was done."""
+    if not check:
+        start(params)
+    return [f"start {params['name']} anew"]
 
 
 def stopped(params, *, check):
@@ -215,7 +234,7 @@ def main():
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["started", "stopped", "absent"], "default": "started"},
+            "state": {"type": "str", "choices": ["started", "restarted", "stopped", "absent"], "default": "started"},
             "links": {"type": "list", "elements": "dict", "default": []},
             "fingerprint": {"type": "str", "default": ""},
             "test": {"type": "list", "elements": "str", "default": []},
@@ -223,17 +242,19 @@ def main():
             "health": {"type": "str", "default": ""},
             "health_statuses": {"type": "list", "elements": "int", "default": [200]},
             "seconds": {"type": "int", "default": 60},
+            "together": {"type": "list", "elements": "str", "default": []},
             "purge": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
-    work = {"started": started, "stopped": stopped, "absent": absent}[module.params["state"]]
+    work = {"started": started, "restarted": restarted, "stopped": stopped, "absent": absent}[module.params["state"]]
+    began = time.monotonic()
     try:
         with alone(module):
             changes = work(module.params, check=module.check_mode)
     except (Refused, OSError) as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=bool(changes), changes=changes)
+    module.exit_json(changed=bool(changes), changes=changes, seconds=round(time.monotonic() - began, 2))
 
 
 if __name__ == "__main__":

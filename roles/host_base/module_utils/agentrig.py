@@ -68,16 +68,20 @@ def run(argv, *, env=None, fine=(0,), feed=None):
 
 
 def write(path, content, mode=0o644, owner=0, group=0):
-    """Write a file whole or not at all: beside it first, then renamed."""
+    """Write a file whole or not at all: beside it first, then renamed; a full disk leaves nothing of it."""
     beside = path.with_name(f".{path.name}.agentrig")
     beside.unlink(missing_ok=True)
     data = content if isinstance(content, bytes) else content.encode()
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        os.fchown(descriptor, owner, group)
-        os.fchmod(descriptor, mode)
-    beside.replace(path)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            os.fchown(descriptor, owner, group)
+            os.fchmod(descriptor, mode)
+        beside.replace(path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def link(path, target):
