@@ -96,6 +96,21 @@ def catalog_page(catalog: Catalog) -> str:
     ]
     parts += ["## Runtimes\n", table(("runtime", "is", "version", "installed as", "formats", "devices"), rows)]
     rows = [
+        (
+            row.name,
+            row.title,
+            row.version,
+            row.install.kind,
+            row.wire,
+            f"{row.first_request_tokens}",
+            row.context_field or "none",
+            row.output_field or "none",
+        )
+        for row in sorted(catalog.agents.values(), key=lambda one: one.name)
+    ]
+    head = ("agent", "is", "version", "installed as", "wire form", "first request, tokens", "window", "longest answer")
+    parts += ["## Agents\n", table(head, rows)]
+    rows = [
         (row.name, str(row.vram_mib), f"{row.bandwidth_gb_s:g}", row.compute_capability or "-")
         for row in sorted(catalog.gpus.values(), key=lambda one: one.name)
     ]

@@ -1,8 +1,8 @@
 """What Molecule's playbooks ask of the line: the variables that it gives the roles, and its word on check mode.
 
 The hosts, their secrets and their lock are the scenario's own and lie in Molecule's ephemeral directory; the store is
-that of this machine's state, so that what was fetched once is fetched once. On standard output: for each host, in
-words, what apply would change.
+that of this machine's state, so that what was fetched once is fetched once. The line is gone as ``up --check`` goes
+it. On standard output: for each host, in words, what apply would change.
 """
 # ruff: noqa: INP001 - Molecule's folder, not a package: its name is that of Molecule's own
 
@@ -22,22 +22,22 @@ from orchestrator.lab import Lab, as_host
 from orchestrator.line.ports import Way
 from orchestrator.line.up import up
 from orchestrator.line.values import Wish
-from orchestrator.line.wiring import real
-from orchestrator.state import HostState, State
+from orchestrator.line.wiring import Questions, real
+from orchestrator.state import State
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
     from orchestrator.apply import Applied
-    from orchestrator.catalog.rows import Catalog
     from orchestrator.inventory import Host
-    from orchestrator.line.ports import Ports
     from orchestrator.lockfile import Lock
     from orchestrator.progress import Event, Progress
     from orchestrator.rendered import Rendered
     from orchestrator.snapshot import HostSnapshot
+    from orchestrator.state import HostState
 
 EPHEMERAL = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
+NOBODY = Questions(confirm=lambda _: False, confirm_fetch=lambda _: False, ready_to_ask=lambda: None)
 
 
 class Scenario(State):
@@ -53,9 +53,13 @@ SCENARIO = Scenario(EPHEMERAL / "state")
 LOCK_FILE = SCENARIO.lock_file(lab=True)
 
 
-def values(pairs: Sequence[str]) -> dict[str, list[str]]:
-    """Go the line's way up to apply for each ``host=profile``; there, write what the roles are given."""
-    catalog, ports, lab_hosts = _rooms()
+def ask(verb: str, platforms: Mapping[str, Mapping[str, object]]) -> dict[str, list[str]]:
+    """Go the line's way up to apply, which is only asked.
+
+    Before (``values``) what the roles are given is written; after (``declare``) the manifest of a host that has it all.
+    """
+    catalog, lab = load(Path(__file__).parent / "profiles"), Lab(SCENARIO.lab)
+    ports = real(SCENARIO, catalog, lab, NOBODY)
     said: dict[str, list[str]] = {}
 
     def put(  # noqa: PLR0913, PLR0917 - the port's own shape
@@ -68,58 +72,34 @@ def values(pairs: Sequence[str]) -> dict[str, list[str]]:
         *,
         check: bool,
     ) -> Applied:
-        del check
-        ports.write_lock(LOCK_FILE, lock)
-        _write_values(host, rendered, lock, snapshot, state)
-        applied = _checked(host, rendered, lock, state, progress)
+        if not platforms[host.name].get("units", True):
+            none = rendered.variables | {"runtime_unit": "", "gateway_unit": ""}
+            rendered = rendered.model_copy(update={"units": (), "listeners": (), "variables": none})
+        applied = ports.apply(host, rendered, lock, snapshot, state, progress, check=check)
         said[host.name] = list(applied.changes)
+        if verb == "values":
+            ports.write_lock(LOCK_FILE, lock)
+            state.keep_intended(applied.manifest)
+            _write_values(host, rendered, lock, snapshot, state)
+        elif not applied.changed:
+            state.keep_manifest(applied.manifest, rendered)
         return applied
 
-    wanted = dict(pair.split("=", 1) for pair in pairs)
-    hosts = {name: (lab_hosts[name], profile(catalog, wanted[name])) for name in wanted}
-    outcome = up(hosts, Wish(LOCK_FILE, lab=True, check=True), Way(replace(ports, apply=put), _tell))
-    for each in outcome.hosts:
+    made = {one.name: as_host(one) for one in lab.hosts()}
+    hosts = {name: (made[name], profile(catalog, str(about["profile"]))) for name, about in platforms.items()}
+    wish = Wish(LOCK_FILE, lab=True, locked=verb == "declare", check=True)
+    for each in up(hosts, wish, Way(replace(ports, apply=put), _tell)).hosts:
         if each.error:
             raise each.error
     return said
-
-
-def declare(names: Sequence[str]) -> dict[str, list[str]]:
-    """Ask each host, with the scenario's lock, what apply would change; declare the manifest of one that has it all."""
-    _, ports, hosts = _rooms()
-    lock = ports.read_lock(LOCK_FILE)
-    if lock is None:
-        raise AgentrigError("nothing is locked for this scenario", where=str(LOCK_FILE), do="molecule prepare")
-    said: dict[str, list[str]] = {}
-    for name in names:
-        state = SCENARIO.host(name, lab=True)
-        rendered = ports.render(lock.hosts[name].applied)
-        applied = _checked(hosts[name], rendered, lock, state, _tell)
-        said[name] = list(applied.changes)
-        if not applied.changed:
-            state.keep_manifest(applied.manifest, rendered)
-    return said
-
-
-def _rooms() -> tuple[Catalog, Ports, dict[str, Host]]:
-    """Give the catalog, the line's ports over the scenario's state, and the lab's hosts by name."""
-    catalog, lab = load(), Lab(SCENARIO.lab)
-    ports = real(SCENARIO, catalog, lab, confirm=lambda _: False, ready_to_ask=lambda: None)
-    return catalog, ports, {made.name: as_host(made) for made in lab.hosts()}
-
-
-def _checked(host: Host, rendered: Rendered, lock: Lock, state: HostState, progress: Progress) -> Applied:
-    """Run apply in check mode."""
-    secrets, store, name = state.secrets(), SCENARIO.store, host.name
-    return applying.apply(host, rendered, lock, name, store, secrets, state.work, progress, check=True)
 
 
 def _write_values(host: Host, rendered: Rendered, lock: Lock, snapshot: HostSnapshot, state: HostState) -> None:
     path = EPHEMERAL / "values" / f"{host.name}.yml"
     path.parent.mkdir(mode=0o700, exist_ok=True)
     path.unlink(missing_ok=True)
-    secrets, store, name = state.secrets(), SCENARIO.store, host.name
-    applying.write_values(path, applying.role_values(host, rendered, lock, name, store, secrets, snapshot))
+    values = applying.role_values(host, rendered, lock, host.name, SCENARIO.store, state.secrets(), snapshot)
+    applying.write_values(path, values)
 
 
 def _tell(event: Event) -> None:
@@ -128,10 +108,9 @@ def _tell(event: Event) -> None:
 
 
 def main() -> int:
-    """Do what the first argument names for the hosts in the others."""
-    verbs = {"values": values, "declare": declare}
+    """Do what the first argument names for the platforms of the scenario, which are the second, as JSON."""
     try:
-        said = verbs[sys.argv[1]](sys.argv[2:])
+        said = ask(sys.argv[1], {each["name"]: each for each in json.loads(sys.argv[2])})
     except AgentrigError as error:
         sys.stderr.write(f"error: {error}\n  {error.do}\n")
         return error.exit_code

@@ -147,7 +147,7 @@ def test_a_new_release_a_drift_a_rollback_and_a_stop(rig: Rig) -> None:
 
     second = rig.apply(rendered(greeting="good day "), former=first.manifest)
     assert rig.serves(18080) == "good day stand-in for weights"
-    assert rig.ssh(f"systemctl show -P MainPID {GATEWAY}") == pid, "the gateway's files did not move"
+    assert rig.ssh(f"systemctl show -P MainPID {GATEWAY}") != pid, "a gateway of before stood in front of a new runtime"
 
     rig.ssh("echo GREETING=drifted > /opt/agentrig/current/runtime/environment; systemctl restart agentrig-runtime")
     rig.ssh(
@@ -316,7 +316,8 @@ def test_events_tell_what_is_done_and_a_tampered_tree_is_built_again(rig: Rig) -
     did = apply(rig.host, rendered(), rig.lock, rig.made.name, rig.parts.store, SECRETS, rig.work, seen.append)
     texts = [event.text for event in seen if event.state == "running"]
     assert texts[0] == "Make folders and users"
-    assert texts[-1] == "Run the gateway and wait until it answers"
+    assert texts[-1] == "Put the agents' commands in place"
+    assert "Run the gateway and wait until it answers" in texts
     assert {event.host for event in seen} == {rig.made.name}
 
     same_look = "f=$(echo /opt/agentrig/store/*/*.gguf); touch -r $f /root/t; sed -i s/for/FOR/ $f; touch -r /root/t $f"
