@@ -35,8 +35,6 @@ class Row:
     #: A case that takes longer is ended, and counts as failed.
     seconds: int
     root: bool = False
-    #: Whether a check may draw its cases: not where one takes longer than every change can wait.
-    again: bool = True
 
     @property
     def command(self) -> str:

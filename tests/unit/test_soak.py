@@ -246,15 +246,6 @@ def test_a_case_past_its_limit_is_ended(checkout: Path) -> None:
     assert line.result != "passed"
 
 
-def test_a_row_may_be_spared_the_draw(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    table = checkout / files.TABLE
-    table.write_text(yaml.safe_dump({"tiny": yaml.safe_load(table.read_text())["tiny"] | {"again": False}}))
-    soaked(checkout)
-    capsys.readouterr()
-    assert command.main(["check"]) == 0
-    assert capsys.readouterr().out == ""
-
-
 def test_a_page_with_another_number_and_evidence_of_no_row_are_heard(
     checkout: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
