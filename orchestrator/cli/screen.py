@@ -19,6 +19,7 @@ from orchestrator.line.sizes import readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from rich.live import Live
     from rich.text import Text
@@ -204,7 +205,7 @@ def run_lines(hosts: Sequence[HostOutcome], slowest: Callable[[str], Sequence[tu
     return [*lines, f"{len(hosts)} hosts: " + ", ".join(f"{count} {result}" for result, count in counted.items())]
 
 
-def try_next(hosts: tuple[HostOutcome, ...], for_real: str | None) -> list[str]:
+def try_next(hosts: tuple[HostOutcome, ...], for_real: str | None, inventory: Path | None = None) -> list[str]:
     """Give two or three lines to try once a rig serves in the lab, and the one for this machine's own cards."""
     served = next((host.endpoint for host in hosts if host.endpoint and not host.error), None)
     if served is None:
@@ -214,7 +215,7 @@ def try_next(hosts: tuple[HostOutcome, ...], for_real: str | None) -> list[str]:
     lines = [
         "Try next:",
         f"  curl -H @{shlex.quote(str(served.token_file.with_name('header')))} {served.openai}/models",
-        f"  {deploy} status  # what runs, and whether it is still what was put there",
+        f"  {deploy} status{_of(inventory)}  # what runs, and whether it is still what was put there",
         f"  {deploy} up --lab --profile dual-3090  # the same for two cards that nobody needs to have",
         f"  {deploy} lab down  # all of it away again",
     ]
@@ -222,3 +223,7 @@ def try_next(hosts: tuple[HostOutcome, ...], for_real: str | None) -> list[str]:
         lines.append("For real, on this machine's own cards; it asks before it changes anything:")
         lines.append(f"  {deploy} up --profile {for_real}")
     return lines
+
+
+def _of(inventory: Path | None) -> str:
+    return f" -i {shlex.quote(str(inventory))} --lab" if inventory else ""

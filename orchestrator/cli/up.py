@@ -62,5 +62,5 @@ def command(
     else:
         click.echo("\n".join(run_lines(outcome.hosts, rooms.screen.board.slowest)))
         if lab:
-            click.echo("\n".join(try_next(outcome.hosts, profile_for_real(rooms.catalog))))
+            click.echo("\n".join(try_next(outcome.hosts, profile_for_real(rooms.catalog), inventory)))
     return outcome.exit_code

@@ -74,12 +74,23 @@ def family(pid: int) -> set[int]:
     return found
 
 
+def neighbours(root: Path) -> set[int]:
+    """All processes of labs with another root: the kernel may have given them a namespace's number anew."""
+    found: set[int] = set()
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            said = entry.read_bytes().split(b"\0")
+            if b"orchestrator.lab.supervisor" in said and f"--root={root}".encode() not in said:
+                found |= family(int(entry.parent.name))
+    return found
+
+
 def left_of(root: Path, members: set[int], theirs: set[str]) -> list[str]:
     """What is left on this machine of a lab: processes, processes in its namespaces, mounts."""
     living = processes()
     return [
         *[f"process {pid}" for pid in members & set(living)],
-        *[f"process {pid} in its namespaces" for pid in living if spaces(pid) & theirs],
+        *[f"process {pid} in its namespaces" for pid in living if spaces(pid) & theirs and pid not in neighbours(root)],
         *[
             line
             for line in Path("/proc/mounts").read_text().splitlines()

@@ -18,6 +18,7 @@ from orchestrator.lab import Lab
 from orchestrator.lab.cgroups import hierarchies
 from orchestrator.lab.client import group_of
 from tests.lab.rig import Rig
+from tests.lab.test_lab_hosts import neighbours, processes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -162,7 +163,8 @@ def test_lab_down_leaves_nothing_on_this_machine(own: Rig) -> None:
     document = own.document("lab", "down")
     assert document["gone"] == [HOST]
     assert not {pid for pid in before if Path(f"/proc/{pid}").exists()}
-    assert not spaces & {space for path in Path("/proc").glob("[0-9]*") for space in namespaces(int(path.name))}
+    living = processes().keys() - neighbours(own.state / "lab")
+    assert not [pid for pid in living if namespaces(pid) & spaces]
     assert not [group for group in groups if group.exists()]
     for table in ("/proc/self/mountinfo", "/proc/net/unix"):
         assert str(own.state) not in Path(table).read_text()
