@@ -72,6 +72,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 SCENARIOS = {
     "place": ("chmod 0666 /opt/agentrig/current/deployment.json", "deployment.json"),
     "serve": ("systemctl stop agentrig-gateway.service", "agentrig-gateway.service"),
+    "agents": (
+        "ln -sfn /opt/agentrig/current/agents/aider/aider /usr/local/bin/opencode",
+        "link /usr/local/bin/opencode",
+    ),
 }
 
 
