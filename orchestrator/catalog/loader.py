@@ -235,7 +235,7 @@ def _profile_holds(wanted: Profile, catalog: Catalog) -> None:
                 do=_choose(expected.name, catalog.gpus) + " (or give its vram_mib)",
             )
     try:
-        if wanted.llm.name is not None:
+        if wanted.llm.name is not None and "external" not in {wanted.use, wanted.runtime.name}:
             llm(catalog, wanted.llm.name)
     except CatalogError as error:
         raise ProfileError(error.what, where=where, do=error.do) from None

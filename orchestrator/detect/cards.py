@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 #: One line a display controller or accelerator (classes 03 and 12 of the PCI code and ID assignment). What only some
 #: drivers tell stands behind it as ``key=value``: a connected display, the memory of Intel's cards (xe by tile, Intel's
-#: own i915 by card), the system's memory that an AMD processor's graphics may take, the name in libdrm's list.
+#: own i915 by card; what is free there xe tells root alone, in debugfs), the system's memory that an AMD processor's
+#: graphics may take, the name in libdrm's list.
 PCI = """
 for card in /sys/bus/pci/devices/*; do
 test -r "$card/class" || continue
@@ -34,6 +35,12 @@ test -r "$card/$about" && read -r value <"$card/$about" && printf ' %s=%s' "${ab
 done
 cat "$card"/tile*/physical_vram_size_bytes "$card"/drm/card*/lmem_total_bytes | awk '{ all += $1 }
 END { if (all) printf " local_total=%.0f", all }'
+set --
+for table in "/sys/kernel/debug/dri/${card##*/}"/tile*/vram_mm "/sys/kernel/debug/dri/${card##*/}"/vram*_mm; do
+test -r "$table" && set -- "$@" "$table"
+done
+test $# -gt 0 && awk '$1 == "size:" { all += $2 } $1 == "usage:" { all -= $2; told = 1 }
+END { if (told && all >= 0) printf " local_free=%.0f", all }' "$@"
 if test -r "$card/revision" && test -r /usr/share/libdrm/amdgpu.ids; then
 read -r revision <"$card/revision"
 read -r device <"$card/device"
@@ -143,6 +150,8 @@ def _card(row: re.Match[str], vendor: Vendor) -> PciCard:
     total, free = _memory(row["total"], row["used"])
     if pci_id in UNIFIED:
         total, free = max((total, free), _memory(more.get("gtt_total", ""), more.get("gtt_used", "")), key=_size)
+    if free is None:
+        free = _memory(more.get("local_free", ""), "")[0]
     return PciCard(
         bus_id=bus_id(row["slot"]),
         vendor=vendor,
@@ -194,7 +203,7 @@ def _gpu(card: PciCard, name: str, memory: int, capability: str | None) -> Gpu:
         vendor=card.vendor,
         name=name or card.name or f"{_TITLES[card.vendor]} {card.pci_id}",
         vram_mib=memory,
-        vram_free_mib=card.vram_free_mib,
+        vram_free_mib=None if card.vram_free_mib is None else min(card.vram_free_mib, memory),
         compute_capability=capability,
         bus_id=card.bus_id,
         source="sysfs" if card.vram_mib else "pci",

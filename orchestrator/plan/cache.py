@@ -92,7 +92,7 @@ class Growth:
         """Give the bytes for a window of ``context`` tokens."""
         found = self.start
         for each, most in self.steps:
-            found += each * min(context, most)
+            found += each * (min(most, context))
         return found
 
 
@@ -129,7 +129,9 @@ def state_bytes(shape: Shape, store: Store, sequences: int = 1) -> float:
     """Give the bytes of llama.cpp's recurrent states, which lie in a buffer of their own; 0 for other runtimes."""
     if store.runtime not in LLAMA_CPP:
         return 0.0
-    return sequences * sum(count * _state_bytes(layer, store) for layer, count in shape.groups)
+    if not shape.stateful:
+        return 0.0
+    return sequences * sum(count * _state_bytes(layer, store) for layer, count in shape.stateful)
 
 
 def capacity_tokens(shape: Shape, store: Store, pool: float, context: int) -> int:

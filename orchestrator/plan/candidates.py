@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.deployment import AgenticClass, Rejection
@@ -12,6 +11,7 @@ from orchestrator.plan.hardware import parse_capability
 from orchestrator.plan.interpreters import cannot_interpret
 from orchestrator.plan.layout import laid_out
 from orchestrator.plan.memory import POOLED, Choice, largest_window, margin
+from orchestrator.plan.once import once
 from orchestrator.plan.shape import Shape, Unknown
 from orchestrator.plan.speed import Speed, speed_of
 
@@ -75,7 +75,7 @@ class Candidate:
             return own
         return CLASS_WHEN_SHORT
 
-    @cached_property
+    @once
     def base(self) -> tuple[float, ...]:
         """Give what counts before all: a usable speed, the least window, class, the wanted window, runtime, cache."""
         return (
@@ -87,12 +87,12 @@ class Candidate:
             self.plain,
         )
 
-    @cached_property
+    @once
     def among_own(self) -> tuple[float, ...]:
         """Give what ranks the quantisations of one llm: then bits a weight, and the window."""
         return (*self.base, min(self.bits, ENOUGH_BITS), self.window, self.speed.expected)
 
-    @cached_property
+    @once
     def merit(self) -> tuple[float, ...]:
         """Give what ranks llms: then the speed to expect, bits a weight, and the window."""
         enough = ENOUGH_SPEED * self.choice.sequences
@@ -178,13 +178,13 @@ def _try(row: LlmRow, quant: LlmQuant, kind: QuantRow, runtime: RuntimeName, set
 
 def _sized(shape: Shape, key: tuple[Any, ...], limit: int) -> tuple[Choice, int]:
     """Give a choice laid out and its window, worked out once for the same cards, room and wishes."""
-    whole = ("sized", limit, *key)
-    found: tuple[Choice, int] | None = shape.memory.get(whole)
+    whole = (limit, *key)
+    found: tuple[Choice, int] | None = shape.sized.get(whole)
     if found is None:
-        if len(shape.memory) >= MOST_KEPT:
-            shape.memory.clear()
+        if len(shape.sized) >= MOST_KEPT:
+            shape.sized.clear()
         choice = laid_out(shape, *key)
-        found = shape.memory[whole] = (choice, _window(choice, limit))
+        found = shape.sized[whole] = (choice, _window(choice, limit))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import UsageError
@@ -47,6 +48,7 @@ def require_interpreters(snapshot: HostSnapshot, profile: Profile, catalog: Cata
         )
 
 
+@lru_cache(maxsize=256)
 def runs_on(specifiers: str | None, python: str | None) -> bool:
     """Tell whether a Python is among a set of them (``>=3.10,<3.13``); so is one that nobody knows."""
     from packaging.specifiers import SpecifierSet  # noqa: PLC0415 - only where a row says what it needs

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
+from math import inf
 from typing import TYPE_CHECKING
 
 from orchestrator.plan import constants as known
 from orchestrator.plan.buffers import Buffer, Step, buffers
 from orchestrator.plan.cache import LLAMA_CPP, Growth, Store, growth
 from orchestrator.plan.compute import Run, sglang_mib, vllm_graphs_mib, vllm_mib
+from orchestrator.plan.once import once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +56,7 @@ class Choice:
     in_turn: bool = False
     unified: bool = False
 
-    @cached_property
+    @once
     def compute_mib(self) -> float:
         """Give activations, buffers and the driver's context of one card where no window counts."""
         if self.runtime == "vllm":
@@ -63,12 +65,12 @@ class Choice:
             return sglang_mib(self.run, min(self.capacity_mib))
         return known.EXLLAMA_COMPUTE_MIB.value
 
-    @cached_property
+    @once
     def graphs_mib(self) -> float:
         """Give what the captured CUDA graphs of one card hold, beside ``compute_mib``; 0 where there are none."""
         return vllm_graphs_mib(self.shape, self.run) if self.runtime == "vllm" else 0.0
 
-    @cached_property
+    @once
     def buffers(self) -> tuple[Buffer, ...]:
         """Give the compute buffer of each card, as it grows with the window."""
         if self.runtime not in LLAMA_CPP:
@@ -82,7 +84,7 @@ class Choice:
             found = self.shape.memory[key] = buffers(self.shape, step, cards)
         return found
 
-    @cached_property
+    @once
     def left_at(self) -> Callable[[int], float]:
         """Give the function that says what the fullest card has left, in MiB, for a window in tokens."""
         return _margin(self)
@@ -201,7 +203,7 @@ def margin(choice: Choice) -> Callable[[int], float]:
 def _margin(choice: Choice) -> Callable[[int], float]:
     bytes_at, scale = choice.growth.bytes_at, choice.sequences / MIB
     if choice.runtime in LLAMA_CPP:
-        return _growing(choice, scale)
+        return _growing(choice, bytes_at, scale)
     cards = tuple(dict.fromkeys(zip(choice.room_mib, choice.parts, strict=True)))
     compute = _fixed_mib(choice) if choice.runtime in POOLED else choice.compute_mib
     if len(cards) == 1:
@@ -215,9 +217,10 @@ def _margin(choice: Choice) -> Callable[[int], float]:
     return left
 
 
-def _growing(choice: Choice, scale: float) -> Callable[[int], float]:
+def _growing(choice: Choice, bytes_at: Callable[[int], float], scale: float) -> Callable[[int], float]:
     """Give the same for llama.cpp, whose buffers grow with the window."""
-    bytes_at = choice.growth.bytes_at
+    if len(choice.capacity_mib) == 1:
+        return _growing_alone(choice, bytes_at, scale)
     cards = list(
         {
             (room, part * scale, own.output, own.layer, own.each, own.most)
@@ -226,13 +229,27 @@ def _growing(choice: Choice, scale: float) -> Callable[[int], float]:
     )
 
     def left(context: int) -> float:
-        whole = bytes_at(context)
-        return min(
-            [
-                room - whole * part - max(output + min(each * context, most), each * context + layer)
-                for room, part, output, layer, each, most in cards
-            ]
-        )
+        whole, fullest = bytes_at(context), inf
+        for room, part, output, layer, each, most in cards:
+            held = each * context
+            top, beside = output + (min(most, held)), held + layer
+            here = room - whole * part - (max(beside, top))
+            fullest = min(fullest, here)
+        return fullest
+
+    return left
+
+
+def _growing_alone(choice: Choice, bytes_at: Callable[[int], float], scale: float) -> Callable[[int], float]:
+    """Give the same for one card, which most machines have."""
+    (room,), (part,), (own,) = choice.room_mib, choice.parts, choice.buffers
+    part *= scale
+    output, layer, each, most = own.output, own.layer, own.each, own.most
+
+    def left(context: int) -> float:
+        held = each * context
+        top, beside = output + (min(most, held)), held + layer
+        return room - bytes_at(context) * part - (max(beside, top))
 
     return left
 

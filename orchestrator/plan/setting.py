@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from orchestrator.plan.compute import Run, sglang_share_mib
 from orchestrator.plan.constants import VISIBLE_SHARE
 from orchestrator.plan.hardware import capability, part_of_a_machine, row_of
 from orchestrator.plan.memory import POOLED
+from orchestrator.plan.once import once
 
 if TYPE_CHECKING:
     from orchestrator.catalog.rows import Catalog, SpeedRow
@@ -40,12 +40,12 @@ class Setting:
     catalog: Catalog
     wishes: Wishes
 
-    @cached_property
+    @once
     def gpus(self) -> tuple[Gpu, ...]:
         """Give the cards to place on: those of the vendor with the most memory; none for a demonstration."""
         return () if self.profile.demonstration else of_one_vendor(self.snapshot.usable_gpus())
 
-    @cached_property
+    @once
     def vendor(self) -> str:
         """Give who made the cards in use; ``cpu`` where none is, ``integrated`` where they are part of the machine."""
         if not self.gpus:
@@ -54,39 +54,39 @@ class Setting:
         own = vendor != "apple" and all(part_of_a_machine(vendor, gpu.name) for gpu in self.gpus)
         return "integrated" if own else vendor
 
-    @cached_property
+    @once
     def left_out(self) -> tuple[Gpu, ...]:
         """Give the cards of other vendors: one runtime drives the cards of one."""
         return tuple(gpu for gpu in self.snapshot.usable_gpus() if self.gpus and gpu not in self.gpus)
 
-    @cached_property
+    @once
     def equal(self) -> bool:
         """Tell whether all cards are of one kind."""
         return len({(gpu.vendor, gpu.name, round(gpu.vram_mib / 1024)) for gpu in self.gpus}) == 1
 
-    @cached_property
+    @once
     def capabilities(self) -> tuple[tuple[int, int] | None, ...]:
         """Give each card's compute capability, None where it has none or nobody knows."""
         return tuple(capability(gpu, self.catalog) for gpu in self.gpus)
 
-    @cached_property
+    @once
     def bandwidth(self) -> float:
         """Give the slowest card's memory bandwidth in GB/s, or RAM's."""
         rates = [row.bandwidth_gb_s if (row := row_of(gpu, self.catalog)) else UNHEARD_BANDWIDTH for gpu in self.gpus]
         return min(rates, default=RAM_BANDWIDTH)
 
-    @cached_property
+    @once
     def speeds(self) -> tuple[SpeedRow, ...]:
         """Give what was measured on such cards."""
         names = {row.name for gpu in self.gpus if (row := row_of(gpu, self.catalog))}
         return tuple(row for row in self.catalog.speeds.values() if names == {row.card})
 
-    @cached_property
+    @once
     def rooms(self) -> dict[str, tuple[tuple[float, ...], tuple[float, ...]]]:
         """Give capacities and reserves that were worked out, by runtime."""
         return {}
 
-    @cached_property
+    @once
     def barred(self) -> dict[tuple[str, str], str | None]:
         """Give why a quantisation cannot be run here by a runtime, None where it can, as far as it was worked out."""
         return {}
@@ -97,7 +97,7 @@ class Setting:
             self.rooms[runtime] = _room(runtime, self)
         return self.rooms[runtime]
 
-    @cached_property
+    @once
     def suited(self) -> tuple[RuntimeName, ...]:
         """Give the runtimes that suit cards and use, the first choice first."""
         if self.wishes.runtime:

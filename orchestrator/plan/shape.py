@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, Literal
+
+from orchestrator.plan.once import once
 
 Kind = Literal["full", "sliding", "chunked", "latent", "recurrent", "none"]
 
@@ -104,17 +105,27 @@ class Shape:
     #: The last layer is a head that drafts tokens (multi-token prediction), with a matrix of twice its width before it.
     draft: bool = False
 
-    @cached_property
+    @once
     def memory(self) -> dict[Any, Any]:
         """Give a place where what follows from the shape alone is kept once worked out."""
         return {}
 
-    @cached_property
+    @once
+    def sized(self) -> dict[Any, Any]:
+        """Give a place where what is sized for one machine is kept, apart from what holds on every machine."""
+        return {}
+
+    @once
+    def stateful(self) -> tuple[tuple[Layer, int], ...]:
+        """Give those kinds of layer that keep a state for each sequence, with how many there are of each."""
+        return tuple((layer, count) for layer, count in self.groups if layer.state or layer.convolution)
+
+    @once
     def groups(self) -> tuple[tuple[Layer, int], ...]:
         """Give each kind of layer once, with how many there are of it."""
         return tuple(Counter(self.layers).items())
 
-    @cached_property
+    @once
     def drafting(self) -> Shape:
         """Give the shape with its head that drafts tokens: one more layer of full attention, and what leads to it."""
         whole = next((layer for layer in self.layers if layer.kind in ("full", "latent")), self.layers[-1])

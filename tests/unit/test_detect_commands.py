@@ -73,6 +73,26 @@ def test_the_bus_is_read_with_what_only_some_drivers_tell(bus: Path) -> None:
     assert [gpu.name for gpu in by_pci((radeon, arc), {}).gpus] == ["AMD Radeon RX 7900 XT", "Intel 8086:e223"]
 
 
+#: As xe prints its tables of memory; the figures are those of an Arc A750 (flightlessmango/MangoHud, issue 1936).
+VRAM_MM = "  size: 8522825728\n  usage: 32079872\nvisible_size: 8128MiB\n"
+
+
+@pytest.mark.parametrize(("tables", "free"), [(("tile0/vram_mm",), 8097), (("tile0/vram_mm", "tile1/vram_mm"), 16194)])
+def test_what_is_free_on_intels_cards_is_read_where_the_driver_shows_it(
+    bus: Path, tables: tuple[str, ...], free: int
+) -> None:
+    write(bus / "sys/kernel/debug/dri/0000:04:00.0", dict.fromkeys(tables, VRAM_MM))
+    arc = parse_pci(shell(PCI, bus, "/sys/bus/pci", "/sys/kernel/debug"))[1]
+    assert (arc.vram_mib, arc.vram_free_mib) == (24576, free)
+    (small,) = by_pci((arc,), {"8086:e223": ("Arc", 8000, None)}).gpus
+    assert (small.vram_mib, small.vram_free_mib) == (8000, min(8000, free))
+
+
+def test_a_table_of_intels_without_its_figures_tells_nothing(bus: Path) -> None:
+    write(bus / "sys/kernel/debug/dri/0000:04:00.0", {"tile0/vram_mm": "  size: 8522825728"})
+    assert parse_pci(shell(PCI, bus, "/sys/bus/pci", "/sys/kernel/debug"))[1].vram_free_mib is None
+
+
 def test_a_bus_without_cards_and_names_is_read(bus: Path, tmp_path: Path) -> None:
     assert [card.name for card in parse_pci(shell(PCI, bus, "/sys/bus/pci", "/usr/share/libdrm"))] == ["", ""]
     empty = tmp_path / "empty"
