@@ -57,7 +57,7 @@ def asks_for(rig: Rig, text: str) -> None:
 
 @pytest.fixture(scope="module")
 def beside(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """A rig on a host that already has a site, a firewall, foreign rules, and weights that Ollama left there."""
+    """A rig on a host that already has a site, two firewalls, foreign rules, and weights that Ollama left there."""
     models = tmp_path_factory.mktemp("ollama")
     environment = {"OLLAMA_MODELS": str(models), "HF_HOME": str(models / "none")}
     state = tmp_path_factory.mktemp("state")
@@ -80,15 +80,15 @@ def beside(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     (models / f"blobs/sha256-{digest}").symlink_to(weights())
     rig.read(HOST, "DEBIAN_FRONTEND=noninteractive dpkg -i /root/debs/*.deb && rm -r /root/debs")
     rig.read(HOST, f"mkdir -p {OLLAMA} && cp /root/small.gguf {OLLAMA}/sha256-{digest} && chmod 640 {OLLAMA}/*")
-    rig.read(HOST, "systemctl start nginx && ufw --force enable && ufw allow 22/tcp")
+    rig.read(HOST, "systemctl start nginx firewalld && ufw --force enable && ufw allow 22/tcp")
     rig.read(HOST, f"nft -f - <<'RULES'\n{FOREIGN_TABLE}\nRULES")
     yield rig
     assert rig.run("lab", "down").returncode == 0
 
 
 def closure(snapshot: HostSnapshot, store: Store) -> dict[str, Path]:
-    """The packages of a site, a firewall and somebody's own runtime, as the host's own apt would bring them."""
-    debs = resolve_debs(snapshot, ("nginx", "ufw", "libgomp1"), store).debs
+    """The packages of a site, two firewalls and somebody's own runtime, as the host's own apt would bring them."""
+    debs = resolve_debs(snapshot, ("nginx", "ufw", "firewalld", "libgomp1"), store).debs
     fetch_debs(debs, snapshot, store)
     return {deb.filename: store.path(str(deb.digest)) for deb in debs}
 
@@ -124,7 +124,7 @@ def test_up_beside_a_site_a_firewall_and_weights_changes_none_of_them(beside: Ri
     asks_for(beside, "extends: cpu\nllm: {context_tokens: 2048}\ngateway: {port: 8090}\n")
     before = theirs(beside)
     (snapshot,) = beside.document("detect", "--lab")["hosts"]
-    assert {"ufw", "nft inet theirs"} <= set(snapshot["firewalls"])
+    assert {"ufw", "firewalld", "nft inet theirs"} <= set(snapshot["firewalls"])
     done = beside.run(*UP, "--json")
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     (host,) = json.loads(done.stdout)["hosts"]

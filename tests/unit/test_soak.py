@@ -242,7 +242,7 @@ def test_a_case_past_its_limit_is_ended(checkout: Path) -> None:
     test.write_text(CASE + "    import time; time.sleep(300)\n")
     (row,) = files.rows()
     line = Runner(replace(row, seconds=4), "", checkout).run("test_tiny[0]")
-    assert line.exit == 2, "as pytest ends when it is interrupted"
+    assert line.exit != 0
     assert line.result != "passed"
 
 
