@@ -33,7 +33,7 @@ def slug_of(account: str) -> str:
 
     A name that is no such word keeps what of it is, and gets the head of its sha256, so that two never meet.
     """
-    if _PLAIN.fullmatch(account):
+    if _PLAIN.fullmatch(account) and "--" not in account:
         return f"person-{account}"
     readable = re.sub(r"[^a-z0-9]+", "-", account.lower()).strip("-")
     digest = hashlib.sha256(account.encode()).hexdigest()[:_DIGITS]

@@ -64,8 +64,8 @@ def tried(question: dict, folder: Path) -> dict:  # type: ignore[type-arg]
         "seconds": round(seconds, 1),
         "timed_out": seconds >= question["seconds"],
         "requests": logged,
-        "diff": git(["diff", "--stat", "HEAD"], repository, user).replace(token, "…"),
-        "new_files": git(["ls-files", "--others", "--exclude-standard"], repository, user).splitlines()[:20],
+        "diff": seen(["diff", "--stat", "HEAD"], question, repository, user).replace(token, "…"),
+        "new_files": seen(["ls-files", "--others", "--exclude-standard"], question, repository, user).splitlines()[:20],
         "said": said[-SAID:],
     }
 
@@ -83,6 +83,13 @@ def laid_out(folder: Path, files: dict[str, str], user: pwd.struct_passwd) -> Pa
     git(["add", "--all"], repository, user)
     git(["commit", "--quiet", "--message=The beginning"], repository, user)
     return repository
+
+
+def seen(arguments: list[str], question: dict, repository: Path, user: pwd.struct_passwd) -> str:  # type: ignore[type-arg]
+    """Give what git tells of the repository now, behind the agent's own walls: its settings can run code."""
+    command = [*unit(question, repository.parent, repository, user), "git", *arguments]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    return done.stdout.decode(errors="replace") if done.returncode == 0 else "its repository cannot be read"
 
 
 def git(arguments: list[str], repository: Path, user: pwd.struct_passwd) -> str:

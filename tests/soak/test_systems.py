@@ -42,7 +42,7 @@ _AT_FDCWD, _OPEN_TREE_CLONE, _MOVE_MOUNT_F_EMPTY_PATH, _CLONE_NEWNS = -100, 1, 4
 
 
 class Outer(NamedTuple):
-    """A host that is a control machine itself, and its folder on this machine's disk, which it has as ``/work``."""
+    """A host that is a control machine itself, and its folder on this machine's disk, which it has as ``/desk``."""
 
     host: LabHost
     work: Path
@@ -64,8 +64,8 @@ PROXIED = "".join(
         "no_proxy": "127.0.0.1,localhost",
         **dict.fromkeys(("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE"), CERTIFICATES),
         "DEBIAN_FRONTEND": "noninteractive",
-        "AGENTRIG_STATE": "/work/state",
-        "XDG_CACHE_HOME": "/work/cache",
+        "AGENTRIG_STATE": "/desk/state",
+        "XDG_CACHE_HOME": "/desk/cache",
     }.items()
 )
 
@@ -78,7 +78,7 @@ def outer(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Outer]:
     try:
         work = tmp_path / "work"
         work.mkdir()
-        bind(work, "/work", first_process(lab))
+        bind(work, "/desk", first_process(lab))
         yield Outer(host, work)
     finally:
         lab.down()
@@ -149,10 +149,10 @@ def test_make_up_and_make_check_from_a_clone(outer: Outer, record: Record) -> No
     listening.settimeout(None)
     with relaying(Relay(servers(outer)), listening) as relay:
         outer.run("apt-get update -q && apt-get install -y -q --no-install-recommends git make python3-venv")
-        outer.run("git config --global --add safe.directory '*' && git clone -q /work/origin /work/clone")
-        outer.run("cd /work/clone && git rm -rq . && tar -xf /work/tree.tar --no-same-owner && git add --all")
-        record.figures(make_up_s=timed(outer, "cd /work/clone && make up"))
-        record.figures(make_check_s=timed(outer, "cd /work/clone && make check"))
+        outer.run("git config --global --add safe.directory '*' && git clone -q /desk/origin /desk/clone")
+        outer.run("cd /desk/clone && git rm -rq . && tar -xf /desk/tree.tar --no-same-owner && git add --all")
+        record.figures(make_up_s=timed(outer, "cd /desk/clone && make up"))
+        record.figures(make_check_s=timed(outer, "cd /desk/clone && make check"))
         asked = list(relay.refused)
         outer.run("! curl --silent --fail --max-time 5 http://elsewhere.invalid/")
         outer.run("! curl --silent --fail --max-time 5 --noproxy '*' http://192.0.2.1/")
@@ -160,7 +160,7 @@ def test_make_up_and_make_check_from_a_clone(outer: Outer, record: Record) -> No
     os.close(descriptor)
     assert asked == [], "only the servers of packages were asked"
     assert relay.refused == ["elsewhere.invalid"], "another one is refused, and there is no way past the proxy"
-    inside = outer.run("cd /work/clone && .venv/bin/deploy lab list && .venv/bin/deploy status --lab --check")
+    inside = outer.run("cd /desk/clone && .venv/bin/deploy lab list && .venv/bin/deploy status --lab --check")
     assert "lab-cpu" in inside
     record.says(accepted=bool(list(outer.work.glob("state/lab/rigs/lab-cpu/accepted.json"))), nested=True)
     assert list(outer.work.glob("state/lab/rigs/lab-cpu/accepted.json"))
@@ -185,7 +185,7 @@ def prepare(outer: Outer) -> None:
         shutil.copy(file, bases)
     if CERTIFICATES.is_file():
         shutil.copy(CERTIFICATES, outer.work / "certificates")
-        outer.run(f"cp /work/certificates {CERTIFICATES}")
+        outer.run(f"cp /desk/certificates {CERTIFICATES}")
 
 
 def timed(outer: Outer, script: str) -> float:

@@ -91,6 +91,7 @@ def test_a_slug_is_a_safe_word_and_no_two_share_one(name: str) -> None:
     assert slug == slug_of(name)
     assert slug != slug_of(name + "a")
     assert slug_of("Ada") != slug_of("ada")
+    assert slug_of(slug.removeprefix("person-")) != slug or slug_of(name) == f"person-{name}"
 
 
 def test_everybody_has_one_token_that_is_his_alone() -> None:

@@ -68,7 +68,11 @@ def build(deployment: Deployment, catalog: Catalog) -> AgentParts:
         }
     }
     return AgentParts(
-        program=(artefact(NAME, "bin/aider"), "--config", here(NAME, OPTIONS)),
+        # What stands in the command goes before a repository's own settings and its .env.
+        program=(
+            *(artefact(NAME, "bin/aider"), "--config", here(NAME, OPTIONS)),
+            *("--openai-api-base", address(deployment), "--no-auto-lint", "--no-auto-test"),
+        ),
         files=(settings(NAME, OPTIONS, options), settings(NAME, SETTINGS, [about]), settings(NAME, SIZES, sizes)),
         token_variable="OPENAI_API_KEY",  # noqa: S106 - a variable's name
         environment={

@@ -89,6 +89,8 @@ def build(deployment: Deployment, catalog: Catalog) -> AgentParts:
             "OPENCODE_DISABLE_AUTOUPDATE": "1",
             "OPENCODE_DISABLE_LSP_DOWNLOAD": "1",
             "OPENCODE_DISABLE_MODELS_FETCH": "1",
+            # A repository's own settings go before ours (opencode.ai/docs/config): another address, commands, plugins.
+            "OPENCODE_DISABLE_PROJECT_CONFIG": "1",
             "OPENCODE_DISABLE_SHARE": "1",
             # Over what a repository's own settings allow.
             "OPENCODE_PERMISSION": json.dumps(PERMISSION),
