@@ -27,6 +27,8 @@ _NOT_FOUND = 404
 _FEWEST_PIECES = 2
 #: A buffer on the way of 4 or 8 KiB sends some 16 or 32 pieces at once; an open way one, under load a few.
 _MOST_AT_ONCE = 8
+#: A stream that came so is asked for so many times in all.
+_STREAM_TRIES = 3
 
 #: Of no wire form, or next to one that is.
 _PATHS_OUTSIDE = ("/", "/v1", "/v1/not-on-the-list", "/v1/models/pull", "/v2/models", "/index.html")
@@ -88,23 +90,41 @@ def chat(gateway: Gateway, form: Form, served_name: str) -> Check:
 
 
 def stream(gateway: Gateway, served_name: str) -> Check:
-    """Tell whether a chat comes piece by piece; the figure is the time to the first piece."""
+    """Tell whether a chat comes piece by piece; the figure is the time to the first piece.
+
+    On a busy machine several pieces may come at once by chance, so what seems held back is asked for again: a buffer
+    on the way holds every stream back.
+    """
     name = "streaming"
     try:
-        with gateway.stream(_body(served_name, _LONG_PROMPT, _LONG_TOKENS)) as pieces:
-            told = streaming.read(pieces)
+        told, held = _streamed(gateway, served_name), 0
+        while _held_back(told) and (held := held + 1) < _STREAM_TRIES:
+            told = _streamed(gateway, served_name)
     except (Unanswered, LookupError, TypeError, AttributeError) as error:
         return check("endpoint", name, [_said(error, "the stream")])
     faults = [] if told.text.strip() else ["the pieces joined hold no text"]
     faults += [] if told.ended else ["the stream ended without [DONE]"]
     if len(told.texts) < _FEWEST_PIECES:
         faults.append(f"text came in {len(told.texts)} pieces where several were expected")
-    elif told.arrivals < _FEWEST_PIECES or len(told.texts) > told.arrivals * _MOST_AT_ONCE:
-        faults.append(f"{len(told.texts)} pieces came in {told.arrivals} reads: something holds the stream back")
+    elif _held_back(told):
+        said = f"{len(told.texts)} pieces came in {told.arrivals} reads, and so {_STREAM_TRIES} times"
+        faults.append(f"{said}: something holds the stream back")
     if told.first_seconds is None or told.last_seconds is None:
         return check("endpoint", name, faults)
     detail = f"{len(told.texts)} pieces within {told.last_seconds - told.first_seconds:.2f} s of the first"
+    detail += f"; {held} before it came in fewer reads" if held else ""
     return check("endpoint", name, faults, detail, Figure(round(told.first_seconds * 1000), "ms", READ_SECONDS * 1000))
+
+
+def _streamed(gateway: Gateway, served_name: str) -> streaming.Told:
+    with gateway.stream(_body(served_name, _LONG_PROMPT, _LONG_TOKENS)) as pieces:
+        return streaming.read(pieces)
+
+
+def _held_back(told: streaming.Told) -> bool:
+    """Tell whether the pieces of a stream came in too few reads for an open way."""
+    several = len(told.texts) >= _FEWEST_PIECES
+    return several and (told.arrivals < _FEWEST_PIECES or len(told.texts) > told.arrivals * _MOST_AT_ONCE)
 
 
 def refusal_without_token(gateway: Gateway, form: Form, served_name: str) -> Check:

@@ -42,6 +42,7 @@ CATALOG = catalog(GGUF)
 REQUEST = Request(snapshot=snapshot(), profile_digest="p", deployment=deployment("small", "Q4", "xllamacpp"))
 #: No half of it is like the other: a client that goes on where it was cut off must not end with the same bytes.
 WEIGHTS = {"model-1.safetensors": random.Random(8).randbytes(4096), "config.json": b"{}"}  # noqa: S311 - no secret
+UP = ("up", "--lab", "--profile", "small")
 NAMES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "all_proxy", "ALL_PROXY")
 
 
@@ -170,7 +171,8 @@ def test_an_archive_that_spoils_a_package(relay: Relay, store: Store, fault: Fau
 @pytest.fixture(scope="module")
 def served(rig: Rig) -> Rig:
     """The rig of the session, up: before any registry is spoiled."""
-    rig.document("up", "--lab", "--profile", "cpu")
+    rig.small()
+    rig.document(*UP)
     return rig
 
 
@@ -186,14 +188,14 @@ def test_what_serves_serves_on(served: Rig, relay: Relay, index: Path, fault: Fa
     try:
         put(index, "xllamacpp", named)
         relay.spoiled[runtime["filename"]] = fault
-        error = rig.document("up", "--lab", "--profile", "cpu", "--full", code=1)["error"]
+        error = rig.document(*UP, "--full", code=1)["error"]
         assert "xllamacpp" in error["what"] + error["where"]
         assert not blob.exists()
         assert (rig.state / "lab/deploy.lock").read_bytes() == kept
-        (status,) = rig.document("status", "--lab", "--check", "--limit", "lab-cpu")["hosts"]
+        (status,) = rig.document("status", "--lab", "--check", "--limit", "lab-small")["hosts"]
         assert (status["serving"], status["drift"]) == (True, [])
         relay.spoiled.clear()
-        (host,) = rig.document("up", "--lab", "--profile", "cpu", "--full")["hosts"]
+        (host,) = rig.document(*UP, "--full")["hosts"]
         assert host["result"] == "unchanged"
         assert blob.is_file()
         assert (rig.state / "lab/deploy.lock").read_bytes() == kept

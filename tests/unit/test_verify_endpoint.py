@@ -35,6 +35,8 @@ class Script:
     usage: bool = True
     streams: bool = True
     at_once: int = 1
+    #: Streams at the beginning of which that is so; None is all.
+    at_once_for: int | None = None
     ends: bool = True
     accepted: Callable[[str | None], bool] = field(default=lambda token: token == TOKEN)
     open_paths: frozenset[str] = frozenset()
@@ -47,6 +49,7 @@ class StandIn(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     script: Script
+    streams: list[str]
 
     def do_GET(self) -> None:
         if self.path in self.script.open_paths:
@@ -101,7 +104,9 @@ class StandIn(BaseHTTPRequestHandler):
         self.end_headers()
         events = [f"data: {json.dumps({'choices': [{'delta': delta}]})}\n\n" for delta in deltas]
         events += ["data: [DONE]\n\n"] if self.script.ends else []
-        at_once = self.script.at_once
+        self.streams.append(self.path)
+        first = self.script.at_once_for is None or len(self.streams) <= self.script.at_once_for
+        at_once = self.script.at_once if first else 1
         for event in ("".join(events[i : i + at_once]) for i in range(0, len(events), at_once)):
             self.wfile.write(f"{len(event.encode()):x}\r\n{event}\r\n".encode())
             self.wfile.flush()
@@ -110,7 +115,7 @@ class StandIn(BaseHTTPRequestHandler):
 
 @contextmanager
 def scripted(script: Script) -> Iterator[str]:
-    handler = type("Scripted", (StandIn,), {"script": script})
+    handler = type("Scripted", (StandIn,), {"script": script, "streams": []})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -127,6 +132,15 @@ def all_checks(script: Script) -> dict[str, Check]:
         gateway = Gateway(url, TOKEN)
         found = tuple(endpoint.checks(gateway, TOKEN, NAME))
     return {check.name: check for check in found}
+
+
+def test_a_stream_that_came_in_lumps_once_is_asked_for_again() -> None:
+    once = all_checks(Script(text="so " * 40, at_once=20, at_once_for=1))["streaming"]
+    assert once.result == "passed"
+    assert "1 before it came in fewer reads" in once.detail
+    thrice = all_checks(Script(text="so " * 40, at_once=20, at_once_for=3))["streaming"]
+    assert thrice.result == "failed"
+    assert "holds the stream back" in thrice.detail
 
 
 def red(script: Script) -> set[str]:
