@@ -48,7 +48,7 @@ def _served(subject: Subject, areas: Collection[Area], progress: Progress) -> It
     costly: tuple[tuple[Area, tuple[str, ...], Callable[[], Iterator[Check]]], ...] = (
         ("tools", tools.NAMES, lambda: _tools(subject)),
         ("context", promise.names, lambda: _context(subject, promise, progress)),
-        ("agents", tuple(row.name for row in subject.agents), lambda: agents.checks(subject)),
+        ("agents", tuple(agents.name_of(row) for row in subject.agents), lambda: agents.checks(subject)),
     )
     for area, names, checks in costly:
         if area in areas and silent:

@@ -63,9 +63,14 @@ def checks(subject: Subject) -> Iterator[Check]:
         yield judged(row, _tried(row, subject))
 
 
+def name_of(row: AgentRow) -> str:
+    """Give the name of an agent's check."""
+    return f"{row.title}: its requests arrive and are answered"
+
+
 def judged(row: AgentRow, outcome: dict[str, Any] | str) -> Check:
     """Tell whether requests of an agent arrived and were answered; what it made of the answers is said, not judged."""
-    name = f"{row.title}: its requests arrive and are answered"
+    name = name_of(row)
     if isinstance(outcome, str):
         return check("agents", name, [outcome])
     requests = requests_of(outcome["requests"])

@@ -197,6 +197,8 @@ def beyond(gateway: Gateway, promise: Promise, scale: Scale, lacking: Mapping[Fo
                 f"{wire.title} form: about {rounds * scale.round_tokens:.0f} tokens were answered with HTTP "
                 f"{answer.status}, in a window of {promise.window}: {shown(answer.text)}"
             )
+    if not told and not faults:
+        faults.append("it has no wire form in which such a prompt could be sent")
     return check("context", BEYOND_NAME, faults, ", ".join(told))
 
 

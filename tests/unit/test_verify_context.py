@@ -120,6 +120,11 @@ def test_a_wire_form_that_is_not_spoken_is_not_asked() -> None:
     assert found[BEYOND_NAME].result == "passed"
 
 
+def test_a_window_that_nobody_could_be_asked_about_is_not_held() -> None:
+    found = checked(Runtime(), lacking={"openai": "it has none", "anthropic": "it has none"})
+    assert found[BEYOND_NAME].result == "failed"
+
+
 def test_as_many_as_promised_are_answered_at_once_and_fewer_fail() -> None:
     promise = replace(PROMISE, slots=4)
     good = checked(Runtime(), promise)[SLOTS_NAME]
