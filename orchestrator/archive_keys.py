@@ -85,7 +85,10 @@ def _fetched(row: Family, kept: Path) -> Path:
     own = FAMILIES.get(here.get("ID", ""))
     codename = here.get("VERSION_CODENAME", "")
     asked = ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"]
-    address = own_archive(_said(asked), codename) if own and shutil.which("apt-get") else None
+    try:
+        address = own_archive(_said(asked), codename) if own and shutil.which("apt-get") else None
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise _refused(row, _complaint(error)) from error
     signer = next(
         (path for ending in _ENDINGS if own and (path := _INSTALLED / f"{own.keyring}{ending}").is_file()), ""
     )
@@ -101,19 +104,31 @@ def _fetched(row: Family, kept: Path) -> Path:
                 _said(["dpkg-deb", "--extract", str(packed), str(root / "unpacked")], root)
                 return _keep(root / "unpacked" / _INSTALLED.relative_to("/"), row.keyring, kept)
             except (OSError, StopIteration, subprocess.CalledProcessError) as error:
-                said = str(getattr(error, "stderr", None) or error).strip().splitlines()
-                complaint = said[-1].removeprefix("E: ") if said else "nothing was fetched"
+                complaint = _complaint(error)
     raise _refused(row, complaint)
+
+
+def _complaint(error: Exception) -> str:
+    """Give the last thing that a command said, or what kept it from running. Pure."""
+    said = str(getattr(error, "stderr", None) or error).strip().splitlines()
+    return said[-1].removeprefix("E: ") if said else "nothing was fetched"
 
 
 def _keep(unpacked: Path, name: str, kept: Path) -> Path:
     """Put an unpacked keyring into the cache in one step."""
     found = next(path for ending in _ENDINGS if (path := unpacked / f"{name}{ending}").is_file())
     kept.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=kept, prefix=".new-", delete=False) as beside:
-        beside.write(found.read_bytes())
-    Path(beside.name).chmod(0o644)
-    return Path(beside.name).rename(kept / f"{name}.gpg")
+    content = found.read_bytes()
+    with tempfile.NamedTemporaryFile(dir=kept, prefix=".new-", delete=False) as file:
+        beside = Path(file.name)
+        try:
+            file.write(content)
+            file.flush()
+            beside.chmod(0o644)
+            return beside.rename(kept / f"{name}.gpg")
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
 
 
 @contextlib.contextmanager

@@ -84,8 +84,11 @@ class Deployment(Noun):
     rejections: tuple[Rejection, ...] = ()
 
     def decision(self) -> dict[str, Any]:
-        """Give what was decided, without the words and figures that explain it: what a host is told."""
-        return self.model_dump(mode="json", exclude={"ledger", "confidence", "reasons", "rejections"})
+        """Give what was decided: what a host is told.
+
+        Its name is left out, so that hosts of one decision have one release, and so are the words that explain it.
+        """
+        return self.model_dump(mode="json", exclude={"host", "ledger", "confidence", "reasons", "rejections"})
 
 
 class StandIn(Noun):

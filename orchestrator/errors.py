@@ -8,6 +8,8 @@
     │   ├── ProfileError               2   a profile that is not there, or says what cannot be
     │   ├── InventoryError             2   an inventory that names no host, or is not readable
     │   ├── PrivilegeError             2   a right that is missing, and how to get it
+    │   ├── SigningError               2   a key that does not sign, or keys that cannot be read
+    │   ├── SignatureError             2   a signature that is missing, of something else, or by a key nobody gave
     │   └── BusyError                  2   another deploy is at work on the same state
     ├── NoFit                          3   nothing fits; carries every rejection
     ├── DriftError                     4   a host is not what was put there
@@ -24,7 +26,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -51,6 +53,14 @@ class AgentrigError(Exception):
         self.what = what
         self.where = where
         self.do = do
+        #: False where what had been begun could not be undone either.
+        self.undone = True
+
+    def __copy__(self) -> Self:
+        """Give the same failure again, to be told otherwise: a failure's own arguments are its class's business."""
+        again = type(self).__new__(type(self), self.what)
+        again.__dict__.update(self.__dict__)
+        return again
 
     def __str__(self) -> str:
         """Give the failure in one line."""
@@ -90,6 +100,29 @@ class PrivilegeError(UsageError):
     """A right that is missing, and how to get it."""
 
     kind = "privilege"
+
+
+class SigningError(UsageError):
+    """A key that does not sign, or a file of known keys that cannot be read."""
+
+    kind = "signing"
+
+
+SignatureFault = Literal["unsigned", "garbled", "another_kind", "edited", "unknown", "not_allowed"]
+
+
+class SignatureError(UsageError):
+    """A signature that is missing, of something else, or by a key that nobody gave beforehand.
+
+    ``reason``: unsigned, garbled (no signature), another_kind (one of a bundle beside a lock), edited (of other
+    content), unknown (a key nobody gave), not_allowed (a given key, but not for this or not any more).
+    """
+
+    kind = "signature"
+
+    def __init__(self, what: str, *, reason: SignatureFault, where: str = "", do: str = "") -> None:
+        super().__init__(what, where=where, do=do)
+        self.reason: SignatureFault = reason
 
 
 class BusyError(UsageError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from orchestrator.calibration import Calibration
 from orchestrator.deployment import StandIn
 from orchestrator.nouns import Noun
 
@@ -34,6 +35,8 @@ class Evidence(Noun):
     seconds: float
     checks: tuple[Check, ...]
     stand_ins: tuple[StandIn, ...] = ()
+    #: What the runtime logged of its memory at start, against the ledger.
+    calibration: tuple[Calibration, ...] = ()
 
     @property
     def accepted(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -104,8 +104,17 @@ class Lock(Noun):
 
     version: Literal[1] = 1
     agentrig: str
+    #: Digest of the agentrig that made it; None in a lock of one that did not say it yet.
+    agentrig_digest: str | None = Field(default=None, pattern=r"^sha256:[0-9a-f]{64}$")
     hosts: dict[str, HostLock] = {}
     artefacts: tuple[Artefact, ...] = ()
+
+    def document(self) -> dict[str, Any]:
+        """Give the lock as plain JSON types; one that does not say agentrig's digest keeps its form and its own."""
+        document = super().document()
+        if self.agentrig_digest is None:
+            del document["agentrig_digest"]
+        return document
 
     def by_id(self) -> dict[str, Artefact]:
         """Give the artefacts by their ids."""

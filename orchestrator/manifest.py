@@ -58,6 +58,25 @@ class UnitItem(Noun):
     name: str
     enabled: bool
     active: bool
+    #: Files beside the unit that change it (systemd.unit(5), "drop-in"); none is ever ours.
+    drop_ins: tuple[str, ...] = ()
+
+
+class UserItem(Noun):
+    """What an account of ours is: its own group, all other groups it is in, its home and its shell."""
+
+    name: str
+    group: str
+    groups: tuple[str, ...] = ()
+    home: str
+    shell: str
+
+
+class GroupItem(Noun):
+    """A group of ours, and who was put into it; those whose own group it is are not named."""
+
+    name: str
+    members: tuple[str, ...] = ()
 
 
 class Before(Noun):
@@ -83,6 +102,9 @@ class Manifest(Noun):
     units: tuple[UnitItem, ...] = ()
     users: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
+    #: Of the users and groups above what they are, where it is known.
+    accounts: tuple[UserItem, ...] = ()
+    memberships: tuple[GroupItem, ...] = ()
     tables: tuple[str, ...] = ()
     listeners: tuple[Listener, ...] = ()
     before: Before = Before()
@@ -98,6 +120,9 @@ class Reading(Noun):
     units: tuple[UnitItem, ...] = ()
     users: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
+    #: Of the users and groups above what they are, where it is known.
+    accounts: tuple[UserItem, ...] = ()
+    memberships: tuple[GroupItem, ...] = ()
     tables: tuple[str, ...] = ()
     listeners: tuple[Listener, ...] = ()
 
@@ -130,7 +155,9 @@ def compare(manifest: Manifest, reading: Reading) -> tuple[Drift, ...]:
         *_packages(manifest, reading),
         *_units(manifest, reading),
         *_names("user", manifest.users, reading.users),
+        *_accounts(manifest, reading),
         *_names("group", manifest.groups, reading.groups),
+        *_memberships(manifest, reading),
         *_names("table", manifest.tables, reading.tables),
         *_listeners(manifest, reading),
     )
@@ -193,14 +220,43 @@ def _units(manifest: Manifest, reading: Reading) -> Iterator[Drift]:
     found = {item.name: item for item in reading.units}
     for item in manifest.units:
         other = found.get(item.name)
-        if other != item:
+        if other is None or (other.enabled, other.active) != (item.enabled, item.active):
             yield Drift(
                 kind="unit", name=item.name, expected=_unit_state(item), found=_unit_state(other) if other else ABSENT
             )
+        for path in other.drop_ins if other else ():
+            if path not in item.drop_ins:
+                yield Drift(kind="unit", name=item.name, expected="nothing that changes it", found=path)
 
 
 def _unit_state(item: UnitItem) -> str:
     return f"{'enabled' if item.enabled else 'disabled'}, {'active' if item.active else 'inactive'}"
+
+
+def _accounts(manifest: Manifest, reading: Reading) -> Iterator[Drift]:
+    found = {item.name: item for item in reading.accounts}
+    for item in manifest.accounts:
+        other = found.get(item.name)
+        if other is None:
+            continue  # it is named as absent
+        for what, ours, theirs in (
+            ("group", item.group, other.group),
+            ("groups", ", ".join(sorted(item.groups)) or "none", ", ".join(sorted(other.groups)) or "none"),
+            ("home", item.home, other.home),
+            ("shell", item.shell, other.shell),
+        ):
+            if ours != theirs:
+                yield Drift(kind="user", name=item.name, expected=f"{what} {ours}", found=f"{what} {theirs}")
+
+
+def _memberships(manifest: Manifest, reading: Reading) -> Iterator[Drift]:
+    """Name everybody who was put into a group of ours: its files are his to read."""
+    found = {item.name: item for item in reading.memberships}
+    ours = {item.name for item in manifest.accounts}
+    for item in manifest.memberships:
+        other = found.get(item.name)
+        for member in sorted(set(other.members) - set(item.members) - ours) if other else ():
+            yield Drift(kind="group", name=item.name, expected="only its own user", found=f"{member} is in it too")
 
 
 def _names(kind: DriftKind, wanted: Iterable[str], found: Iterable[str]) -> Iterator[Drift]:

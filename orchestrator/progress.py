@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-Phase = Literal["detect", "plan", "lock", "render", "apply", "verify", "lab", "down", "done"]
+Phase = Literal["detect", "plan", "lock", "render", "apply", "verify", "lab", "down", "bundle", "done"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,175 +12,22 @@ import hashlib
 import json
 import os
 import re
-import secrets as random
-import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
-from orchestrator.errors import AgentrigError, BusyError, UsageError
-from orchestrator.evidence import Evidence
-from orchestrator.manifest import Manifest
-from orchestrator.rendered import Rendered
+from orchestrator.errors import BusyError, UsageError
+from orchestrator.kept import SECRET_NAMES, HostState, give_to_caller, write
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
-    from orchestrator.nouns import Noun
+    from orchestrator.signing import Kind, Signers
 
-_Kept = TypeVar("_Kept", bound="Noun")
+__all__ = ["SECRET_NAMES", "HostState", "State", "file_name", "give_to_caller", "write"]
 
 #: Bytes that a file's name may have here; file systems take 255 (NAME_MAX), and some names get a suffix.
 _LONGEST = 180
-#: Names of the secrets a host has; each is 43 characters of URL-safe base64 (256 random bits).
-SECRET_NAMES = ("gateway_token", "runtime_key")
-
-
-def write(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write a file whole or not at all: beside it first, then renamed. Under sudo it is given to the caller."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.chmod(mode)
-    beside.rename(path)
-    give_to_caller(path)
-
-
-def give_to_caller(path: Path) -> None:
-    """Give a file to the user who called sudo, so that he can read his own token."""
-    if os.geteuid() == 0 and "SUDO_UID" in os.environ:
-        os.chown(path, int(os.environ["SUDO_UID"]), int(os.environ.get("SUDO_GID", "-1")), follow_symlinks=False)
-
-
-class HostState:
-    """What is kept of one host."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    @property
-    def token_file(self) -> Path:
-        """Give the file with the person's bearer token: the bare token and a newline, mode 0600."""
-        return self.folder / "token"
-
-    @property
-    def header_file(self) -> Path:
-        """Give the file with the token as a header, for ``curl -H @FILE``: a token in a command line is seen by all."""
-        return self.folder / "header"
-
-    @property
-    def evidence_file(self) -> Path:
-        """Give the file with the evidence of the last acceptance, passed or not."""
-        return self.folder / "evidence.json"
-
-    @property
-    def work(self) -> Path:
-        """Give the folder where apply works and keeps its logs."""
-        return self.folder / "work"
-
-    def manifest(self) -> Manifest | None:
-        """Give the manifest of what was last put on the host, or None."""
-        return _read(self.folder / "manifest.json", Manifest)
-
-    def manifests(self) -> tuple[Manifest, ...]:
-        """Give all manifests that the host has had, oldest first: what ``down`` goes by."""
-        found = sorted((self.folder / "manifests").glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
-        return tuple(manifest for path in found if (manifest := _read(path, Manifest)))
-
-    def accepted(self) -> Manifest | None:
-        """Give the manifest of the release that was last accepted, or None."""
-        return _read(self.folder / "accepted.json", Manifest)
-
-    def rendered(self) -> Rendered | None:
-        """Give the rendering that the present manifest was declared from, its placeholders in place, or None."""
-        return _read(self.folder / "rendered.json", Rendered)
-
-    def filled_digests(self) -> dict[str, str]:
-        """Give, for each file with secrets, the digest of its filled content -> the digest with placeholders."""
-        rendered, secrets = self.rendered(), self.secrets()
-        with_secrets = [file for file in rendered.files if file.secrets] if rendered else []
-        return {hashlib.sha256(file.filled(secrets).encode()).hexdigest(): file.sha256 for file in with_secrets}
-
-    def keep_manifest(self, manifest: Manifest, rendered: Rendered) -> None:
-        """Keep a manifest as the host's present one, and among all it has had, with its rendering."""
-        write(self.folder / "renderings" / f"{manifest.release}.json", rendered.to_json())
-        write(self.folder / "rendered.json", rendered.to_json())
-        write(self.folder / "manifests" / f"{manifest.release}.json", manifest.to_json())
-        write(self.folder / "manifest.json", manifest.to_json())
-
-    def keep_intended(self, manifest: Manifest) -> None:
-        """Keep the manifest of what is about to be put on the host, so that ``down`` knows of it whatever happens."""
-        path = self.folder / "manifests" / f"{manifest.release}.json"
-        if not path.exists():
-            write(path, manifest.to_json())
-
-    @property
-    def rejected_file(self) -> Path:
-        """Give the file with the evidence of the last acceptance that failed; a roll-back leaves it for reading."""
-        return self.folder / "rejected-evidence.json"
-
-    def keep_rejected(self, evidence: Evidence) -> None:
-        """Keep the evidence of an acceptance that failed."""
-        write(self.rejected_file, evidence.to_json())
-
-    def keep_asked(self, rendered: Rendered) -> None:
-        """Keep the rendering of what was asked for where a rehearsal is applied, placeholders in place."""
-        shutil.rmtree(self.folder / "asked", ignore_errors=True)
-        for file in rendered.files:
-            write(self.folder / "asked" / file.path, file.content, int(file.mode, 8))
-
-    def return_to(self, manifest: Manifest) -> None:
-        """Make a former manifest the present one again, as after a roll-back."""
-        rendered = _read(self.folder / "renderings" / f"{manifest.release}.json", Rendered)
-        if rendered:
-            self.keep_manifest(manifest, rendered)
-        evidence = _read(self.folder / "accepted-evidence.json", Evidence)
-        if evidence and evidence.manifest_digest == manifest.fingerprint():
-            self.keep_evidence(evidence)
-
-    def keep_accepted(self, manifest: Manifest, evidence: Evidence) -> None:
-        """Keep the manifest of a release that was accepted, and its evidence: where a roll-back goes."""
-        write(self.folder / "accepted.json", manifest.to_json())
-        write(self.folder / "accepted-evidence.json", evidence.to_json())
-
-    def evidence(self) -> Evidence | None:
-        """Give the evidence of the last acceptance, or None."""
-        return _read(self.evidence_file, Evidence)
-
-    def keep_evidence(self, evidence: Evidence) -> None:
-        """Keep the evidence of an acceptance."""
-        write(self.evidence_file, evidence.to_json())
-
-    def secrets(self, names: Iterable[str] = ()) -> dict[str, str]:
-        """Give the host's secrets by name; ``names``, and those that every host has, are made where missing."""
-        path = self.folder / "secrets.json"
-        kept: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        if missing := [name for name in dict.fromkeys((*SECRET_NAMES, *names)) if name not in kept]:
-            kept |= {name: random.token_urlsafe(32) for name in missing}
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write(path, json.dumps(kept, indent=2) + "\n", 0o600)
-        token = kept["gateway_token"] + "\n"
-        if not self.token_file.exists() or self.token_file.read_text(encoding="utf-8") != token:
-            write(self.token_file, token, 0o600)
-        header = f"Authorization: Bearer {kept['gateway_token']}\n"
-        if not self.header_file.exists() or self.header_file.read_text(encoding="utf-8") != header:
-            write(self.header_file, header, 0o600)
-        return kept
-
-    def forget(self, *, everything: bool) -> None:
-        """Forget what runs on the host; with ``everything`` also its former manifests and secrets. Logs stay."""
-        patterns = ["manifest.json", "accepted.json", "rendered.json", "*evidence.json"]
-        if everything:
-            patterns += ["secrets.json", "token", "header", ".secrets.json.*", ".token.*", ".header.*"]
-            patterns += ["manifests/*.json", "renderings/*.json"]
-        for pattern in patterns:
-            for path in self.folder.glob(pattern):
-                path.unlink()
 
 
 def file_name(name: str) -> str:
@@ -227,9 +74,35 @@ class State:
         """Give the folder of the keys that this control machine signs with."""
         return self.root / "keys"
 
+    def signers(self, extra: Path | None = None) -> Signers:
+        """Give whose signatures count on this control machine: all of them given beforehand."""
+        from orchestrator.signing import Signers  # noqa: PLC0415 - signing stands on this module
+
+        return Signers.here(self.root, extra)
+
+    def sign(self, content: bytes, kind: Kind) -> str:
+        """Give the owner's signature of ``content``; his key is made at first need. Raises SigningError."""
+        from orchestrator.signing import owner_key, sign  # noqa: PLC0415 - signing stands on this module
+
+        return sign(content, kind, owner_key(self.root))
+
     def host(self, name: str, *, lab: bool = False) -> HostState:
         """Give what is kept of one host; names are the inventory's, made safe for a file name."""
         return HostState((self.lab / "rigs" if lab else self.root / "hosts") / file_name(name))
+
+    def lock_files(self) -> tuple[Path, ...]:
+        """Give the locks that were read or written with this state, wherever they lie: their artefacts are in use."""
+        try:
+            kept = json.loads((self.root / "locks.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return ()
+        return tuple(Path(path) for path in kept)
+
+    def remember_lock(self, path: Path) -> None:
+        """Remember a lock that uses this state's store."""
+        known = {str(one) for one in self.lock_files()}
+        if str(path.absolute()) not in known and self.root.is_dir():
+            write(self.root / "locks.json", json.dumps(sorted({*known, str(path.absolute())}), indent=2) + "\n")
 
     def lock_file(self, *, lab: bool = False, inventory: Path | None = None) -> Path:
         """Give where ``deploy.lock`` lies: beside the inventory, in the lab's folder, or in the current one."""
@@ -274,7 +147,7 @@ class State:
         """Give what was made under sudo to its caller, but for the lab's own folders, which stay root's."""
         if os.geteuid() != 0 or "SUDO_UID" not in os.environ:
             return
-        ours = ("hosts", "store", "keys", "busy", "lab/rigs", "lab/deploy.lock")
+        ours = ("hosts", "store", "keys", "busy", "lab/rigs", "lab/deploy.lock", "lab/deploy.lock.sig")
         made = [self.root, *(self.root / name for name in ours)]
         made += [path for name in ours for path in (self.root / name).rglob("*")]
         for path in made:
@@ -294,16 +167,3 @@ def _readable(root: Path) -> Path:
     else:
         return root
     raise UsageError(f"the state folder cannot be used: {said}", where=str(root), do="set AGENTRIG_STATE to another")
-
-
-def _read(path: Path, kind: type[_Kept]) -> _Kept | None:
-    try:
-        return kind.from_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:
-        raise AgentrigError(
-            f"this file is not what deploy wrote: {error.error_count()} things are wrong in it",
-            where=str(path),
-            do="move it away; the next deploy up reads the host anew",
-        ) from error

@@ -1,11 +1,26 @@
 """Brings a host to its rendering with Ansible, back to a former release, or away; Ansible is loaded late."""
 
 from orchestrator.apply.runner import write_values
-from orchestrator.apply.work import Applied, Removed, activate, apply, intended, remove, restart, role_values, stop
+from orchestrator.apply.work import (
+    Activated,
+    Applied,
+    Removed,
+    Swept,
+    activate,
+    apply,
+    intended,
+    remove,
+    restart,
+    role_values,
+    stop,
+    sweep,
+)
 
 __all__ = [
+    "Activated",
     "Applied",
     "Removed",
+    "Swept",
     "activate",
     "apply",
     "intended",
@@ -13,5 +28,6 @@ __all__ = [
     "restart",
     "role_values",
     "stop",
+    "sweep",
     "write_values",
 ]

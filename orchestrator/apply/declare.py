@@ -9,7 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.manifest import Before, FileItem, LinkItem, Manifest, PackageItem, TreeItem, UnitItem
+from orchestrator.manifest import (
+    Before,
+    FileItem,
+    GroupItem,
+    LinkItem,
+    Manifest,
+    PackageItem,
+    TreeItem,
+    UnitItem,
+    UserItem,
+)
 from orchestrator.rendered import CURRENT, RELEASES, ROOT, STORE, RenderedLink
 from orchestrator.snapshot import Listener
 
@@ -21,6 +31,8 @@ if TYPE_CHECKING:
 
 UNITS = "/etc/systemd/system"
 STARTED = f"{ROOT}/started"
+#: What the role ``host_base`` gives to a user of ours.
+NO_HOME, NO_SHELL = "/nonexistent", "/usr/sbin/nologin"
 #: Units that a package would start by itself, kept from it where the package was not there before.
 MASKED = {"nginx.service": "nginx"}
 #: Files that a package makes when it is installed and leaves when it is purged.
@@ -134,6 +146,11 @@ def declare(  # noqa: PLR0913 - a manifest is made of all of these
         units=tuple(UnitItem(name=unit.name, enabled=unit.enabled, active=unit.active) for unit in rendered.units),
         users=tuple(sorted(user.name for user in rendered.users)),
         groups=tuple(sorted(user.name for user in rendered.users)),
+        accounts=tuple(
+            UserItem(name=user.name, group=user.name, groups=tuple(sorted(user.groups)), home=NO_HOME, shell=NO_SHELL)
+            for user in sorted(rendered.users, key=lambda user: user.name)
+        ),
+        memberships=tuple(GroupItem(name=name) for name in sorted(user.name for user in rendered.users)),
         listeners=rendered.listeners,
         before=before,
     )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: What a host of an inventory may also say of itself, for the lab: the system it is made with.
 LAB_OS = "lab_os"
 #: Files of ours that lie in an inventory's folder and are none.
-_OURS = r"^deploy\.lock$,^profiles$,^llms$"
+_OURS = r"^deploy\.lock(\.sig)?$,^profiles$,^llms$"
 #: Names that Ansible's SSH connection takes for the same thing (ansible.builtin.ssh, "Parameters"), the newest first.
 _ADDRESS = ("ansible_host", "ansible_ssh_host")
 _PORT = ("ansible_port", "ansible_ssh_port")

@@ -20,7 +20,7 @@ import yaml
 
 from orchestrator.apply.guard import end_orphans, guarded
 from orchestrator.apply.ssh import connection, inventory, no_root, socket_prefix
-from orchestrator.errors import ApplyError
+from orchestrator.errors import ApplyError, SignatureError
 from orchestrator.files import data
 from orchestrator.progress import Event, Phase
 
@@ -115,7 +115,11 @@ class _Listener:
         )
         self.log(f"failed  {about.get('duration', 0.0):6.1f} s  {about['task']}: {said}\n{details}".rstrip())
         self.tell(about["task"], "failed", about.get("duration"))
-        if _NO_ROOT.search(said + details):
+        if reason := result.get("signature"):
+            self.played.failure = SignatureError(
+                said, reason=reason, where=self.host.name, do=str(result.get("remedy", ""))
+            )
+        elif _NO_ROOT.search(said + details):
             self.played.failure = no_root(self.host, _one_line(said))
         elif _FULL.search(said + details):
             self.played.failure = _disk_full(self.host, about["task"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import zlib
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.apply.declare import LITTER, MASKED, fingerprint, other_links, unit_links
@@ -43,7 +45,7 @@ def trees_of(lock: Lock, keys: Mapping[str, str]) -> list[dict[str, Any]]:
 
 def _tree(artefact: Artefact, lock: Lock) -> dict[str, Any]:
     if artefact.kind in ("file", "binary"):
-        kind, parts = "file", [artefact]
+        kind, parts = "archive" if artefact.kind == "binary" and _is_packed(artefact) else "file", [artefact]
     elif artefact.kind in ("venv", "folder", "npm_tree"):
         kind = "file" if artefact.kind == "folder" else artefact.kind
         parts = [lock.by_id()[part] for part in artefact.parts]
@@ -59,6 +61,10 @@ def _tree(artefact: Artefact, lock: Lock) -> dict[str, Any]:
         "places": {place: lock.by_id()[part].key for place, part in artefact.places.items()},
         "commands": artefact.commands,
     }
+
+
+def _is_packed(artefact: Artefact) -> bool:
+    return ".tar." in artefact.filename or artefact.filename.endswith((".tar", ".tgz"))
 
 
 def _part(artefact: Artefact) -> dict[str, Any]:
@@ -80,6 +86,23 @@ def host_values(
         "host_base_packages": [deb["name"] for deb in debs],
         "host_base_listeners": [listener.document() for listener in listeners],
         "host_base_ports": [{"port": port, "unit": unit} for unit, port in ports.items()],
+    }
+
+
+def signed_values(
+    name: str,
+    signed: tuple[bytes, str] | None,
+    debs: Sequence[Mapping[str, Any]],
+    trees: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Give the variables by which a host sees who signed what it is about to be given, and that it is that."""
+    content, signature = signed or (b"", "")
+    parts = {part["digest"] for tree in trees for part in tree["parts"]}
+    return {
+        "host_base_name": name,
+        "host_base_lock": base64.b64encode(zlib.compress(content)).decode() if content else "",
+        "host_base_signature": signature,
+        "host_base_digests": sorted(parts | {tree["key"] for tree in trees} | {deb["digest"] for deb in debs}),
     }
 
 

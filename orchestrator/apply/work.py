@@ -47,6 +47,24 @@ class Removed:
     changes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Activated:
+    """What pointing a host at a release did: how many tasks changed something, in words what, the log."""
+
+    changed: int
+    changes: tuple[str, ...]
+    log: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep did: the releases that are gone, the bytes that were freed, in words what went."""
+
+    gone: tuple[str, ...] = ()
+    freed: int = 0
+    changes: tuple[str, ...] = ()
+
+
 def apply(  # noqa: PLR0913, PLR0917 - one step of the line: each is a value of it
     host: Host,
     rendered: Rendered,
@@ -60,16 +78,18 @@ def apply(  # noqa: PLR0913, PLR0917 - one step of the line: each is a value of 
     check: bool = False,
     snapshot: HostSnapshot | None = None,
     former: Manifest | None = None,
+    signed: tuple[bytes, str] | None = None,
 ) -> Applied:
     """Bring a host to its rendering; with ``check`` only say what would change.
 
-    ``snapshot`` tells what listened on the host before the first apply; ``former`` is the manifest that it has.
-    Raises ApplyError, PrivilegeError. Where a new release does not start, the one before it serves again; where there
-    was none, the units are stopped and the release is kept for reading.
+    ``snapshot`` tells what listened on the host before the first apply; ``former`` is the manifest that it has;
+    ``signed`` the bytes of the lock's file and their signature, for a host whose owner asks for one. Raises ApplyError,
+    PrivilegeError, SignatureError. Where a new release does not start, the one before it serves again; where there was
+    none, the units are stopped and the release is kept for reading.
     """
     keys = _resolved(rendered, lock, name)
     release = rendered.release_id(keys)
-    values = role_values(host, rendered, lock, name, store_root, secrets, snapshot)
+    values = role_values(host, rendered, lock, name, store_root, secrets, snapshot, signed)
     if not check:
         units = value.unit_values(rendered, lock, name, keys, secrets)
         links = {name: values[name] for name in ("artefacts_links", "coding_agents_links")}
@@ -91,17 +111,19 @@ def role_values(  # noqa: PLR0913, PLR0917 - what a host is told is made of all 
     store_root: Path,
     secrets: dict[str, str],
     snapshot: HostSnapshot | None = None,
+    signed: tuple[bytes, str] | None = None,
 ) -> dict[str, Any]:
     """Give the variables of all roles of ``up.yml``, secrets put in; raises ApplyError."""
     keys = _resolved(rendered, lock, name)
-    debs = value.debs_of(lock, name)
+    debs, trees = value.debs_of(lock, name), value.trees_of(lock, keys)
     ports = {unit: port for unit, port in value.ports_of(lock, name).items() if unit in _names(rendered)}
     return {
         **value.host_values(rendered, debs, snapshot.listeners if snapshot else (), ports),
+        **value.signed_values(name, signed, debs, trees),
         "artefacts_store": str(store_root),
         "artefacts_user": host.user if host.connection == "ssh" else _me(),
         "artefacts_elsewhere": list(value.ELSEWHERE),
-        "artefacts_trees": value.trees_of(lock, keys),
+        "artefacts_trees": trees,
         "artefacts_debs": debs,
         "artefacts_lists": archive_lists(debs, store_root, store_root.parent / "keys"),
         **value.release_values(rendered, rendered.release_id(keys), keys, secrets),
@@ -119,11 +141,24 @@ def intended(rendered: Rendered, lock: Lock, name: str, secrets: dict[str, str])
     return declare(rendered, lock, name, release, Told(), secrets=secrets).model_copy(update={"packages": ()})
 
 
-def activate(host: Host, manifest: Manifest, work_dir: Path, progress: Progress) -> None:
+def activate(host: Host, manifest: Manifest, work_dir: Path, progress: Progress) -> Activated:
     """Point a host at a release that it has, and start its units with it; raises ApplyError, PrivilegeError."""
     played = _activate(host, manifest.release, work_dir, progress)
     if played.failure:
         raise played.failure
+    return Activated(played.changed, tuple(played.changes), played.log)
+
+
+def sweep(host: Host, releases: Sequence[str], work_dir: Path, progress: Progress) -> Swept:
+    """Take releases away from a host, and the artefacts that no release of it uses; raises ApplyError, PrivilegeError.
+
+    What is current or in use stays, whatever is asked for.
+    """
+    played = run(host, Play("sweep.yml", {"artefacts_swept": list(releases)}), work_dir, progress)
+    if played.failure:
+        raise played.failure
+    told = played.told.get("agentrig_sweep", {})
+    return Swept(tuple(told.get("gone", ())), int(told.get("freed", 0)), tuple(played.changes))
 
 
 def restart(host: Host, manifest: Manifest, work_dir: Path, progress: Progress) -> float:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from orchestrator.catalog.rows import (
     AgentRow,
     Catalog,
+    FlaggedRow,
     GpuRow,
     LlmRow,
     QuantRow,
@@ -19,6 +20,7 @@ from orchestrator.catalog.rows import (
     SpeedRow,
     card_spelled,
 )
+from orchestrator.doctor import CauseRow
 from orchestrator.errors import CatalogError, ProfileError
 from orchestrator.files import data
 from orchestrator.nouns import Noun
@@ -49,6 +51,7 @@ def load(extra_profiles: Path | None = None, extra_llms: Path | None = None) -> 
         llms=_folder(root / "llms", LlmRow) | (_folder(extra_llms, LlmRow) if extra_llms else {}),
         shapes=_table(root / "shapes.yml", ShapeRow),
         speeds=_table(root / "speeds.yml", SpeedRow),
+        flagged=_table(root / "flagged.yml", FlaggedRow),
         profiles=_profiles(root / "profiles", extra_profiles),
     )
     _references_hold(catalog)
@@ -243,3 +246,16 @@ def _profile_holds(wanted: Profile, catalog: Catalog) -> None:
         raise ProfileError(
             f"unknown quant {wanted.llm.quant}", where=where, do=_choose(wanted.llm.quant, catalog.quants)
         )
+
+
+def causes() -> dict[str, CauseRow]:
+    """Give the rows of the boot doctor, which only he needs; raises CatalogError.
+
+    The wider cause that a row names is there, and stands below it.
+    """
+    rows = _table(data("catalog") / "causes.yml", CauseRow)
+    order = list(rows)
+    for row in rows.values():
+        if row.part_of is not None and row.part_of not in order[order.index(row.name) :]:
+            raise CatalogError(f"part_of: no {row.part_of} below it", where=f"causes.yml: {row.name}", do="name one")
+    return rows

@@ -7,7 +7,7 @@ from functools import cached_property
 from statistics import median
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from orchestrator.deployment import AgenticClass
 from orchestrator.errors import CatalogError
@@ -46,6 +46,45 @@ class QuantRow(Noun):
     source: str
 
 
+class ReleaseAsset(Noun):
+    """One archive of a release: ``{version}`` in its name is the row's; for hosts of ``arch`` whose cards are such."""
+
+    name: str
+    arch: str
+    device: Device
+
+
+class Release(Noun):
+    """Archives that a project releases itself: an index of releases, ``owner/name``, its assets for each machine.
+
+    The row's ``version`` is the release's tag.
+    """
+
+    repository: str = Field(pattern=r"^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$")
+    assets: tuple[ReleaseAsset, ...] = Field(min_length=1)
+    source: str
+
+
+class VersionNote(Noun):
+    """What changed for a rig with a version of a runtime: told where a lock moves past it."""
+
+    since: str = Field(pattern=r"\d")
+    min_driver: str | None = None
+    #: Former name -> name of a tool-call parser.
+    tool_parsers: dict[str, str] = {}
+    #: Flag -> what it is now.
+    flags: dict[str, str] = {}
+    text: str = ""
+    source: str
+
+    @model_validator(mode="after")
+    def _says_something(self) -> VersionNote:
+        if not (self.min_driver or self.tool_parsers or self.flags or self.text):
+            message = f"the note on {self.since} says nothing"
+            raise ValueError(message)
+        return self
+
+
 class Install(Noun):
     """How a runtime comes onto a host. ``requirements`` as pip reads them; ``packages`` are apt names."""
 
@@ -54,6 +93,8 @@ class Install(Noun):
     packages: tuple[str, ...] = ()
     #: The interpreters it runs on, as a specifier set (``>=3.10,<3.14``).
     python: str | None = None
+    #: For ``binary``: where its archives are.
+    release: Release | None = None
 
 
 class WireForm(Noun):
@@ -79,6 +120,7 @@ class RuntimeRow(Noun):
     #: Runtimes that this one may stand in for in a rehearsal; empty for all but the CPU build.
     stands_in_for: tuple[RuntimeName, ...] = ()
     min_driver: str | None = None
+    notes: tuple[VersionNote, ...] = ()
     licence: str
     source: str
 
@@ -199,6 +241,8 @@ class LlmRow(Noun):
     #: Runtime -> file under ``templates/runtimes/`` that replaces the llm's own chat template.
     chat_template: dict[str, str] = {}
     sampling: dict[str, float] = {}
+    #: Runtime -> tokens that the llm's own drafting head guesses ahead; the row vouches that the ledger counts it.
+    draft_tokens: dict[str, int] = {}
     #: Why a name of the user's guide is not this llm's own (for aliases that never existed).
     note: str | None = None
     source: str
@@ -242,6 +286,44 @@ class ShapeRow(Noun):
     source: str
 
 
+#: What a change is known by where no name tells it.
+Fact = Literal[
+    "symlink",
+    "leads_out",
+    "executable",
+    "submodule",
+    "program",
+    "shebang",
+    "hidden_text",
+    "look_alike",
+    "escapes",
+    "registry",
+    "runs_a_command",
+    "alike_names",
+    "unread",
+]
+
+
+class FlaggedRow(Noun):
+    """What a review shows first: files that the host later runs or obeys, by ``patterns`` or by a ``fact``.
+
+    A pattern matches at any depth, whatever the case; ``*`` takes slashes too. With both, the fact counts in files
+    that match.
+    """
+
+    name: str
+    patterns: tuple[str, ...] = ()
+    fact: Fact | None = None
+    why: str
+    source: str
+
+    @model_validator(mode="after")
+    def _one_at_least(self) -> FlaggedRow:
+        if not self.patterns and self.fact is None:
+            raise ValueError("a flagged row has patterns, a fact or both")
+        return self
+
+
 class Catalog(Noun):
     """All rows by name."""
 
@@ -253,6 +335,7 @@ class Catalog(Noun):
     shapes: dict[str, ShapeRow] = {}
     agents: dict[str, AgentRow] = {}
     speeds: dict[str, SpeedRow] = {}
+    flagged: dict[str, FlaggedRow] = {}
 
     @cached_property
     def reached(self) -> float:

@@ -24,10 +24,13 @@ VERBS = {
     "plan": "Decide what a machine should run, and say why not the others.",
     "estimate": "Give the memory ledger of one named choice, or of many.",
     "lock": "Write deploy.lock and fill the store.",
+    "bundle": "Everything a lock names, for a network without internet.",
     "render": "Show all that would be put on a host.",
     "up": "Detect, plan, lock, render, apply, verify.",
     "verify": "Accept again what runs, changing nothing.",
     "status": "Tell what runs, and whether it is still what was put there.",
+    "doctor": "Tell why what we put there does not run, and what to change.",
+    "rollback": "Go back to the release that was accepted before the present one.",
     "down": "Take away what was put on a host.",
     "agents": "Coding agents of a host, and how to start one yourself.",
     "lab": "Throwaway hosts on this machine.",
@@ -126,7 +129,7 @@ def _in_one_line(text: str) -> str:
 
 
 def _of_hosts(arguments: Sequence[str]) -> bool:
-    return any(verb in arguments for verb in ("detect", "up", "down", "status"))
+    return any(verb in arguments for verb in ("detect", "up", "rollback", "down", "status"))
 
 
 def fail(error: AgentrigError, *, as_json: bool, hosts: bool = False) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.common import show_json, targets, verb
+from orchestrator.signing import HOST_SIGNERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,19 +20,31 @@ if TYPE_CHECKING:
 @click.command("status")
 @targets
 @click.option("--check", is_flag=True, help="Exit with 4 where a host is not what was put there.")
+@click.option("--against", metavar="HOST", help="Also say what each host has otherwise than this one.")
 @verb
-def command(inventory: Path | None, limit: str | None, lab: bool, check: bool, as_json: bool, verbose: bool) -> int:
+def command(
+    inventory: Path | None,
+    limit: str | None,
+    lab: bool,
+    check: bool,
+    against: str | None,
+    as_json: bool,
+    verbose: bool,
+) -> int:
     """Tell what runs, and whether it is still what was put there."""
     from orchestrator.cli.wired import wired
-    from orchestrator.errors import EXIT_DRIFT, exit_code_of_many
+    from orchestrator.errors import EXIT_DRIFT, UsageError, exit_code_of_many
     from orchestrator.line.status import status
     from orchestrator.line.targets import Asked, already_up, knows
 
     rooms = wired(inventory, verbose=verbose)
     hosts = already_up(Asked(inventory, limit, (), lab), rooms.lab, known_here=knows(rooms.state))
-    found = status(hosts, rooms.lock_of(hosts[0], inventory), rooms.ports)
+    other = already_up(Asked(inventory, against, (), lab), rooms.lab, known_here=knows(rooms.state)) if against else []
+    if len(other) > 1:
+        raise UsageError(f"{against} names {len(other)} hosts", do="name one: --against HOST")
+    found = status(hosts, rooms.lock_of(hosts[0], inventory), rooms.ports, *other)
     codes = [one.error.exit_code for one in found if one.error]
-    codes += [EXIT_DRIFT for one in found if check and one.drift]
+    codes += [EXIT_DRIFT for one in found if check and (one.drift or one.differences)]
     if as_json:
         first = next((one.error for one in found if one.error), None)
         show_json({"hosts": [one.document() for one in found]} | ({"error": first.document()} if first else {}))
@@ -51,7 +64,44 @@ def status_lines(host: HostStatus) -> list[str]:
     if chosen := host.deployment:
         lines.append(f"  {chosen.llm} on {chosen.runtime}, {chosen.context_tokens} tokens, profile {chosen.profile}")
     lines += [f"  {host.endpoint.openai}  token in {host.endpoint.token_file}"] if host.endpoint else []
-    return lines + (drift_lines(host) or ["  it is what was put there"])
+    lines += left_lines(host) + disk_lines(host) + [trust_line(host)]
+    return lines + (drift_lines(host) or ["  it is what was put there"]) + against_lines(host)
+
+
+def left_lines(host: HostStatus) -> list[str]:
+    """Say that the lock asks for another release than the one that serves."""
+    if host.left is None:
+        return []
+    return [f"  left release {host.left.release} on {host.left.when[:16]}; deploy up goes forward to the lock again"]
+
+
+def disk_lines(host: HostStatus) -> list[str]:
+    """Say what our folder takes of the disk, and how much of it only former releases do."""
+    from orchestrator.line.sizes import readable
+
+    if host.disk is None:
+        return []
+    _, former, own = host.disk.shares(host.deployment_id)
+    more = f", of it {readable(former)} for {len(own)} former releases only" if own else ""
+    return [f"  {readable(host.disk.total)} at /opt/agentrig{more}"]
+
+
+def against_lines(host: HostStatus) -> list[str]:
+    """Give every difference between a host and the one it was held against."""
+    if host.against is None:
+        return []
+    rows = [
+        f"  against {host.against}: {one.kind} {one.name}: there {one.expected}, here {one.found}"
+        for one in host.differences
+    ]
+    return rows or [f"  against {host.against}: no difference"]
+
+
+def trust_line(host: HostStatus) -> str:
+    """Say whose locks a host takes."""
+    if host.asks_for_signature:
+        return f"  it takes only locks whose signer its {HOST_SIGNERS} names"
+    return f"  it trusts this control machine: it has no {HOST_SIGNERS}"
 
 
 def drift_lines(host: HostStatus) -> list[str]:
@@ -67,8 +117,8 @@ def table_lines(hosts: Sequence[HostStatus], now: datetime) -> list[str]:
     for host in hosts:
         if host.error:
             lines += [f"{host.name}: {host.error.what}", f"  {host.error.do}"]
-        elif host.drift:
-            lines += [f"{host.name}:", *drift_lines(host)]
+        elif host.drift or host.against:
+            lines += [f"{host.name}:", *drift_lines(host), *against_lines(host)]
     return lines
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.common import profiles, show_json, targets, verb
+from orchestrator.cli.common import PATH, profiles, show_json, targets, verb
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 @click.command("up")
 @profiles
 @targets
+@click.option("--bundle", type=PATH, metavar="DIR", help="Take everything from a bundle; ask no registry.")
 @click.option("--locked", is_flag=True, help="Refuse to go on where the lock would change.")
 @click.option("--replan", is_flag=True, help="Decide anew, whatever the lock says.")
 @click.option("--full", is_flag=True, help="Run Ansible also where the manifest holds.")
@@ -26,6 +27,7 @@ def command(
     inventory: Path | None,
     limit: str | None,
     lab: bool,
+    bundle: Path | None,
     locked: bool,
     replan: bool,
     full: bool,
@@ -37,6 +39,7 @@ def command(
     """Detect, plan, lock, render, apply, verify: ready means accepted."""
     from orchestrator.cli.screen import run_lines, try_next
     from orchestrator.cli.wired import wired
+    from orchestrator.line.bundling import open_beside, up_from
     from orchestrator.line.targets import Asked, profile_for_real, to_bring_up
     from orchestrator.line.up import up
     from orchestrator.line.values import Wish
@@ -52,9 +55,12 @@ def command(
     )
     with rooms.state.alone("up"):
         try:
-            asked = Asked(inventory, limit, profiles, lab)
+            way, asked = rooms.way, Asked(inventory, limit, profiles, lab)
+            opened = open_beside(bundle, wish, rooms.state, way) if bundle else None
             hosts = to_bring_up(asked, rooms.catalog, rooms.lab, rooms.screen.tell)
-            outcome = up(hosts, wish, rooms.way)
+            if opened:
+                wish, way = up_from(opened, hosts, wish, rooms.state, way)
+            outcome = up(hosts, wish, way)
         finally:
             rooms.screen.close()
     if as_json:

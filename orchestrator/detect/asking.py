@@ -10,18 +10,23 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.detect import journals
+from orchestrator.detect.disk import DISK, parse_disk
 from orchestrator.detect.nvidia import read_nvml
 from orchestrator.detect.probes import COMMANDS, EVERYWHERE
 from orchestrator.detect.readings import commands, parse_reading
 from orchestrator.detect.script import compose, decode
 from orchestrator.detect.snapshots import snapshot_of
 from orchestrator.errors import AgentrigError, DetectError
+from orchestrator.signing import HOST_SIGNERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from orchestrator.doctor import UnitLog
     from orchestrator.inventory import Host
     from orchestrator.manifest import Manifest, Reading
+    from orchestrator.releases import DiskUse
     from orchestrator.snapshot import HostSnapshot
 
     PciNames = Mapping[str, tuple[str, int, str | None]]
@@ -34,6 +39,10 @@ THOROUGH_SECONDS = 1800
 _GRACE_SECONDS = 60
 _NO_NAMES: PciNames = MappingProxyType({})
 _MANIFEST = "manifest:"
+#: Whose locks a host takes, as its owner wrote it down there; fails where he did not.
+_DISK = "disk"
+_JOURNAL = "journal:"
+_SIGNERS, _SAY_SIGNERS = "signers", f"cat {HOST_SIGNERS}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +53,11 @@ class Question:
     snapshot: bool = True
     manifest: Manifest | None = None
     thorough: bool = False
+    #: Whether it is asked what our folder takes of its disk.
+    disk: bool = False
+    #: Whether it is asked how our units stand and what they wrote; of one that ended, in so many seconds.
+    journal: bool = False
+    journal_seconds: int | None = None
 
     @property
     def script(self) -> str:
@@ -51,7 +65,11 @@ class Question:
         wanted = dict(COMMANDS) if self.snapshot else {}
         if self.manifest:
             wanted |= {_MANIFEST + name: text for name, text in commands(self.manifest, thorough=self.thorough).items()}
-        return compose(wanted, become=self.host.become)
+        if self.disk:
+            wanted[_DISK] = DISK
+        if self.journal:
+            wanted |= {_JOURNAL + name: text for name, text in journals.commands(self.journal_seconds).items()}
+        return compose(wanted | {_SIGNERS: _SAY_SIGNERS}, become=self.host.become)
 
     @property
     def seconds(self) -> int:
@@ -61,11 +79,17 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one host answered, or an error with ``kind``, ``what``, ``where`` and ``do``."""
+    """What one host answered, or an error with ``kind``, ``what``, ``where`` and ``do``.
+
+    ``signers`` is the file of those whose locks it takes; None where its owner put none there.
+    """
 
     snapshot: HostSnapshot | None = None
     reading: Reading | None = None
     error: dict[str, str] | None = None
+    signers: str | None = None
+    disk: DiskUse | None = None
+    units: tuple[UnitLog, ...] = ()
 
 
 def read_local(name: str = "localhost", pci_names: PciNames = _NO_NAMES) -> HostSnapshot:
@@ -139,11 +163,16 @@ def _answer(one: Question, output: str, pci_names: PciNames) -> Answer:
     name = one.host.name
     try:
         sections = decode(output, name)
+        signers, disk = sections.pop(_SIGNERS, None), sections.pop(_DISK, None)
+        logs = {name: sections.pop(name) for name in list(sections) if name.startswith(_JOURNAL)}
         own = {section: text for section, text in sections.items() if not section.startswith(_MANIFEST)}
         rest = {section.removeprefix(_MANIFEST): text for section, text in sections.items() if section not in own}
         return Answer(
             snapshot=snapshot_of(name, own, pci_names, now=time.time()) if one.snapshot else None,
             reading=parse_reading(one.manifest, rest) if one.manifest else None,
+            signers=signers.text if signers and signers.status == 0 else None,
+            disk=parse_disk(disk.text) if disk else None,
+            units=journals.parse({name.removeprefix(_JOURNAL): output for name, output in logs.items()}),
         )
     except AgentrigError as error:
         return Answer(error={**error.document(), "where": name})

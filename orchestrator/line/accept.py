@@ -7,11 +7,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from orchestrator.detect import Question
-from orchestrator.errors import AgentrigError, VerifyError
+from orchestrator.errors import AgentrigError, SignatureError, VerifyError
 from orchestrator.evidence import AREAS, Check, Evidence
 from orchestrator.line.draft import unread
+from orchestrator.line.measured import calibrated, tried_check
 from orchestrator.line.values import Draft, Endpoint
 from orchestrator.manifest import Manifest, Reading, compare, restore
+from orchestrator.signing import HOST_SIGNERS, Kind, Signers
+from orchestrator.signing import check as check_signature
 from orchestrator.verify import AGAIN_NAMES, Subject
 
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
     from orchestrator.catalog.rows import WireForm
     from orchestrator.deployment import Deployment, StandIn
+    from orchestrator.detect import Answer
     from orchestrator.evidence import Area
     from orchestrator.inventory import Host
     from orchestrator.line.ports import Ports, Way
@@ -30,7 +34,10 @@ if TYPE_CHECKING:
 def accept(one: Draft, manifest: Manifest, lock: Lock, way: Way) -> Evidence:
     """Give the evidence of one host: its reading against the manifest, every check, and again after a restart."""
     seconds = float(one.rendered.variables.get("runtime_seconds", 0))
-    return examine(one.host, one.applied, one.stand_ins, manifest, lock.lock_digest, AREAS, way, restart_within=seconds)
+    found = examine(
+        one.host, one.applied, one.stand_ins, manifest, lock.lock_digest, AREAS, way, restart_within=seconds
+    )
+    return found.model_copy(update={"checks": found.checks + tried_check(one)})
 
 
 def examine(  # noqa: PLR0913, PLR0917 - the values of one acceptance
@@ -50,8 +57,9 @@ def examine(  # noqa: PLR0913, PLR0917 - the values of one acceptance
     nothing on the host is changed.
     """
     began, start = datetime.now(tz=UTC).isoformat(timespec="seconds"), time.monotonic()
-    reading = reading_of(host, manifest, way.ports)
-    agrees = (agreement(manifest, reading),) if "host" in areas else ()
+    answer = _answer_of(host, manifest, way.ports)
+    reading = restored(host, answer, way.ports)
+    agrees = (agreement(manifest, reading), taken(answer, lock_digest, way.ports)) if "host" in areas else ()
     state = way.ports.state_of(host)
     with way.ports.reach(host, deployment.gateway_port) as base_url:
         subject = Subject(
@@ -77,6 +85,7 @@ def examine(  # noqa: PLR0913, PLR0917 - the values of one acceptance
         seconds=round(time.monotonic() - start, 2),
         checks=checks,
         stand_ins=stand_ins,
+        calibration=calibrated(answer, deployment),
     )
 
 
@@ -106,10 +115,34 @@ def _untried(why: str, *areas: Area) -> tuple[Check, ...]:
 
 def reading_of(host: Host, manifest: Manifest, ports: Ports) -> Reading:
     """Read what the manifest names from its host; raises DetectError."""
-    answer = ports.ask([Question(host=host, snapshot=False, manifest=manifest)])[host.name]
+    return restored(host, _answer_of(host, manifest, ports), ports)
+
+
+def _answer_of(host: Host, manifest: Manifest, ports: Ports) -> Answer:
+    return ports.ask([Question(host=host, snapshot=False, manifest=manifest, journal=True)])[host.name]
+
+
+def restored(host: Host, answer: Answer, ports: Ports) -> Reading:
+    """Give an answer's reading with placeholders put back; raises DetectError where there is none."""
     if answer.reading is None:
         raise unread(answer, host)
     return restore(answer.reading, ports.state_of(host).filled_digests())
+
+
+def taken(answer: Answer, lock_digest: str, ports: Ports) -> Check:
+    """Hold the lock's signature against those whose locks the host takes: anybody's where its owner named nobody."""
+    name, found = "the host takes the lock that it was given", ports.signed_lock(lock_digest)
+    if answer.signers is None:
+        why = f"there is no {HOST_SIGNERS}: it trusts this control machine"
+        return Check(area="host", name=name, result="passed", detail=why)
+    if found is None:
+        return Check(area="host", name=name, result="failed", detail=f"no signature of {lock_digest} is known here")
+    known = Signers(answer.signers, HOST_SIGNERS)
+    try:
+        signer = check_signature(found.content, found.signature, Kind.LOCK, known, title="its lock", where="")
+    except SignatureError as error:
+        return Check(area="host", name=name, result="failed", detail=f"{error.what} ({HOST_SIGNERS})")
+    return Check(area="host", name=name, result="passed", detail=f"signed by {signer}, whom {HOST_SIGNERS} names")
 
 
 def agreement(manifest: Manifest, reading: Reading) -> Check:

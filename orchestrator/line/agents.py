@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import UsageError
 from orchestrator.line.accept import endpoint
+from orchestrator.line.status import served_lock
 from orchestrator.render.agents import FOLDER, agent_files, parts_of_agent
 
 if TYPE_CHECKING:
@@ -51,17 +52,17 @@ def listed(hosts: Sequence[Host], lock: Lock | None, ports: Ports) -> tuple[Host
 
 
 def _of(host: Host, lock: Lock | None, ports: Ports) -> list[HostAgent]:
-    locked, manifest = lock.hosts.get(host.name) if lock else None, ports.state_of(host).manifest()
-    if locked is None or lock is None:
+    locked, manifest = served_lock(host, lock, ports), ports.state_of(host).manifest()
+    if locked is None:
         return []
-    known, there = lock.by_id(), {link.target for link in manifest.links} if manifest else set()
+    known, there = lock.by_id() if lock else {}, {link.target for link in manifest.links} if manifest else set()
     deployment = locked.applied
     rows = [ports.catalog.agents[name] for name in deployment.agents if name in ports.catalog.agents]
     return [
         HostAgent(
             host=host.name,
             row=row,
-            version=known[locked.links[row.name]].version if row.name in locked.links else row.version,
+            version=known[locked.links[row.name]].version if locked.links.get(row.name) in known else row.version,
             installed=any(target.endswith(f"/{FOLDER}/{row.name}/{row.command}") for target in there),
             window_tokens=deployment.context_tokens,
             output_tokens=deployment.output_tokens,
@@ -95,7 +96,7 @@ def variables(host: Host, name: str, lock: Lock | None, ports: Ports) -> dict[st
 
 
 def _locked(host: Host, name: str, lock: Lock | None, ports: Ports) -> HostLock:
-    locked = lock.hosts.get(host.name) if lock else None
+    locked = served_lock(host, lock, ports)
     if locked is None:
         raise UsageError("nothing of ours is known to run there", where=host.name, do="bring it up first: deploy up")
     if name not in locked.applied.agents or name not in ports.catalog.agents:

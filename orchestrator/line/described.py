@@ -28,7 +28,16 @@ KEPT = (
     "linear_num_value_heads", "linear_key_head_dim", "linear_value_head_dim", "linear_conv_kernel_dim",
     "mamba_num_heads", "mamba_head_dim", "ssm_state_size", "n_groups", "conv_kernel", "global_head_dim",
     "num_global_key_value_heads", "attention_k_eq_v", "attn_output_gate", "gated_mlp", "partial_rotary_factor",
-    "rope_scaling",
+    "rope_scaling", "moe_layer_freq", "num_dense_layers", "expert_layer_period",
+    "intermediate_size_mlp", "moe_latent_size", "moe_shared_expert_intermediate_size", "shared_intermediate_size",
+    "num_shared_experts", "moe_num_experts", "moe_num_shared_experts", "moe_k", "moe_layer_start_index",
+    "num_experts_per_token", "num_kv_shared_layers", "hidden_size_per_layer_input",
+    "mamba_n_heads", "mamba_d_head", "mamba_d_state", "mamba_n_groups", "mamba_d_conv", "mamba_expand",
+    "mamba_dt_rank", "attn_layer_period", "attn_layer_offset", "conv_L_cache", "block_ff_dim", "block_multiple_of",
+    "block_auto_adjust_ff_dim", "index_head_dim", "index_n_heads", "indexer_types", "compress_ratios",
+    "linear_attn_config", "sparse_attention_config", "hybrid_layer_pattern", "swa_num_key_value_heads",
+    "swa_num_attention_heads", "swa_head_dim", "swa_v_head_dim", "sliding_window_size", "attention_other_setting",
+    "num_attention_groups", "block_configs", "first_k_dense_replace",
 )  # fmt: skip
 _OF_VISION = ("num_hidden_layers", "depth", "hidden_size", "intermediate_size")
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")

@@ -9,7 +9,9 @@ from orchestrator.errors import AgentrigError, LockError, UsageError
 from orchestrator.inventory import LOCAL
 from orchestrator.line.draft import read
 from orchestrator.line.planning import Planned
-from orchestrator.lock import Request
+from orchestrator.lock import Moved, Request, another_agentrig, asked, moved
+from orchestrator.lock import read as read_lock
+from orchestrator.progress import Event
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping, Sequence
@@ -77,7 +79,34 @@ def still_resolves(lock_file: Path, way: Way) -> Lock:
     lock = way.ports.read_lock(lock_file)
     if lock is None:
         raise UsageError("there is no lock to check", where=str(lock_file), do="write one: deploy lock --profile P")
+    tell_another_agentrig(lock, way)
     if lost := way.ports.still_resolves(lock, way.progress):
         more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
         raise LockError(lost[0] + more, where=str(lock_file), do="move it: deploy lock --upgrade NAME")
+    return lock
+
+
+def asked_by_kind(lock: Lock) -> dict[str, int]:
+    """Give how many artefacts of each kind ``still_resolves`` asks the registries for; what hosts share counts once."""
+    return asked({one.id: one for name in lock.hosts for one in lock.artefacts_of(name)}.values())
+
+
+def moves(before: Lock | None, after: Lock, ports: Ports) -> tuple[Moved, ...]:
+    """Give what moved from one lock to the next, and what changes with it by the catalog."""
+    return moved(before, after, ports.catalog)
+
+
+def tell_another_agentrig(lock: Lock | None, way: Way) -> str | None:
+    """Tell that a lock was made with another agentrig than this one, where it was; it is used all the same."""
+    said = another_agentrig(lock) if lock else None
+    if said:
+        way.progress(Event("lock", said))
+    return said
+
+
+def as_it_stands(lock_file: Path) -> Lock:
+    """Give a lock whoever wrote it, to be looked at before it is signed; raises UsageError where there is none."""
+    lock = read_lock(lock_file)
+    if lock is None:
+        raise UsageError("there is no lock to sign", where=str(lock_file), do="write one: deploy lock --profile P")
     return lock

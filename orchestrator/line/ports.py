@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from orchestrator.apply import Applied
+    from orchestrator.apply import Activated, Applied, Swept
     from orchestrator.catalog.rows import Catalog
     from orchestrator.deployment import Deployment, StandIn
     from orchestrator.detect import Answer, Question
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from orchestrator.inventory import Host
     from orchestrator.line.sizes import Sizes
     from orchestrator.line.values import Proposal
-    from orchestrator.lock import Request
+    from orchestrator.lock import Request, SignedLock
     from orchestrator.lockfile import Lock
     from orchestrator.manifest import Manifest
     from orchestrator.profile import Profile
     from orchestrator.progress import Progress
     from orchestrator.rendered import Rendered
+    from orchestrator.signing import Kind, Signers
     from orchestrator.snapshot import HostSnapshot
     from orchestrator.state import HostState
     from orchestrator.verify import Subject
@@ -107,11 +108,20 @@ class Ports:
     still_resolves: Callable[[Lock, Progress], tuple[str, ...]]
     read_lock: Callable[[Path], Lock | None]
     write_lock: Callable[[Path, Lock], None]
+    #: Signs a lock's file as it lies there; gives what it holds.
+    sign_lock: Callable[[Path], Lock]
+    #: A lock by its digest as it was read or written here, with its signature; None for one that was neither.
+    signed_lock: Callable[[str], SignedLock | None]
+    #: The owner's signature of some bytes, and those whose signatures count here.
+    sign: Callable[[bytes, Kind], str]
+    signers: Callable[[], Signers]
     apply: Applies
-    activate: Callable[[Host, Manifest, Progress], None]
+    activate: Callable[[Host, Manifest, Progress], Activated]
     #: Starts the runtime of a release that a host has anew; gives the seconds until it was well.
     restart: Callable[[Host, Manifest, Progress], float]
     stop: Callable[[Host, Progress], None]
+    #: Takes releases away from a host, by their ids, and what no release uses any more.
+    sweep: Callable[[Host, Sequence[str], Progress], Swept]
     remove: Removes
     reach: Callable[[Host, int], AbstractContextManager[str]]
     accept: Callable[[Subject, Collection[Area], Progress], tuple[Check, ...]]

@@ -117,7 +117,7 @@ def _parts(top: Artefact, lock: Lock) -> tuple[Artefact, ...]:
 
 def _fetched(artefacts: Iterable[Artefact]) -> tuple[Artefact, ...]:
     """Give those that come from a registry; built trees are made of them."""
-    return tuple(one for one in artefacts if one.kind in {"deb", "wheel", "npm", "file"} and one.digest)
+    return tuple(one for one in artefacts if one.kind in {"deb", "wheel", "npm", "file", "binary"} and one.digest)
 
 
 def _size(one: Artefact) -> int:

@@ -5,18 +5,25 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
-from orchestrator.errors import AgentrigError, UsageError, VerifyError
+from orchestrator.calibration import warnings
+from orchestrator.errors import AgentrigError, UsageError
 from orchestrator.line.accept import accept, chat, endpoint_of, not_accepted, notes_of
+from orchestrator.line.attest import with_attestation
+from orchestrator.line.doctoring import again, explained
 from orchestrator.line.draft import draft, question
+from orchestrator.line.locking import tell_another_agentrig
 from orchestrator.line.refused import refusal, whole_trees
-from orchestrator.line.sizes import LARGE_FETCH, expected, sizes
+from orchestrator.line.sizes import LARGE_FETCH, expected, readable, sizes
+from orchestrator.line.sweeping import sweep
 from orchestrator.line.values import Draft, HostOutcome, Outcome, Proposal, Result, Wish
 from orchestrator.lock import Request
 from orchestrator.manifest import compare
 from orchestrator.progress import Event, Phase
+from orchestrator.releases import brought_back
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -57,6 +64,7 @@ def up(hosts: Mapping[str, tuple[Host, Profile]], wish: Wish, way: Way) -> Outco
     """Bring every host to what its profile asks for, or say for each why not."""
     clock = Clock()
     previous = way.ports.read_lock(wish.lock_file)
+    tell_another_agentrig(previous, way)
     with clock.phase("detect"):
         way.progress(Event("detect", f"reading {_these(hosts)}"))
         answers = way.ports.ask([question(host, way.ports) for host, _ in hosts.values()])
@@ -68,13 +76,13 @@ def up(hosts: Mapping[str, tuple[Host, Profile]], wish: Wish, way: Way) -> Outco
                 drafts.append(draft(host, profile, answers[name], previous, wish, way.ports))
                 way.progress(Event("plan", drafts[-1].deployment.reasons[0], host=name, state="ok"))
             except Exception as error:  # noqa: BLE001 - one host's fault, foreseen or not, is its own outcome
-                failed[name] = _failed(name, _foreseen(error, name), clock)
+                failed[name] = _failed(name, foreseen(error, name), clock)
                 tell_end(failed[name], way)
     if not drafts:
         return _in_order(hosts, failed)
     if not wish.check and any(not one.host.lab and not (previous and _holds(one, previous)) for one in drafts):
         way.ports.ready_to_ask()
-    _ask_to_fetch(drafts, previous, way)
+    _ask_to_fetch(drafts, previous, wish, way)
     lock, refused = _lock(drafts, previous, wish, way, clock)
     for name, why in refused.items():
         failed[name] = _failed(name, why, clock)
@@ -84,13 +92,19 @@ def up(hosts: Mapping[str, tuple[Host, Profile]], wish: Wish, way: Way) -> Outco
     if lock != previous and lock.hosts and not wish.check:
         way.ports.write_lock(wish.lock_file, lock)
     with ThreadPoolExecutor(max_workers=SIDE_BY_SIDE) as pool:
-        done = pool.map(lambda one: _whole(one, lock, wish, way, clock), drafts)
-    return _in_order(hosts, failed | {outcome.name: outcome for outcome in done})
+        done = {one.name: one for one in pool.map(lambda one: _whole(one, lock, wish, way, clock), drafts)}
+    done |= again(
+        drafts, done, lock, wish, way,
+        lambda tries: _lock(tries, lock, wish, way, clock),
+        lambda one, changed: _whole(one, changed, wish, way, clock),
+    )  # fmt: skip
+    return _in_order(hosts, failed | done)
 
 
 def _whole(one: Draft, lock: Lock, wish: Wish, way: Way, clock: Clock) -> HostOutcome:
     """Take one host to its end, and tell how it ended."""
     outcome = _one(one, lock, wish, way, replace(clock, phases=dict(clock.phases)))
+    outcome = with_attestation(one, outcome, lock, way.ports)
     tell_end(outcome, way)
     return outcome
 
@@ -164,8 +178,8 @@ def release_of(one: Draft, lock: Lock) -> str:
     return one.rendered.release_id({name: known[links[name]].key for name in one.rendered.artefacts})
 
 
-def _ask_to_fetch(drafts: Sequence[Draft], previous: Lock | None, way: Way) -> None:
-    """Ask before a large download for real hosts begins, as far as its size is known beforehand."""
+def _ask_to_fetch(drafts: Sequence[Draft], previous: Lock | None, wish: Wish, way: Way) -> None:
+    """Ask before a large download for real hosts begins, as far as its size is known; with ``check`` refuse it."""
     in_store = way.ports.in_store
     wanted = []
     for one in drafts:
@@ -177,7 +191,12 @@ def _ask_to_fetch(drafts: Sequence[Draft], previous: Lock | None, way: Way) -> N
             if known and previous
             else expected(one.applied, one.snapshot, way.ports.catalog, in_store=in_store)
         )
-    if sum(one.fetch for one in wanted) > LARGE_FETCH and not way.ports.confirm_fetch(wanted):
+    if (fetch := sum(one.fetch for one in wanted)) <= LARGE_FETCH:
+        return
+    if wish.check:
+        what = f"to say what would change, {readable(fetch)} would have to be fetched first"
+        raise UsageError(what, do="deploy lock fetches it; then run it again with --check")
+    if not way.ports.confirm_fetch(wanted):
         raise UsageError("you said no, so nothing was fetched", do="run it again when you want it")
 
 
@@ -203,6 +222,7 @@ def _one(one: Draft, lock: Lock, wish: Wish, way: Way, clock: Clock) -> HostOutc
             outcome = _unchanged(one, way, clock)
             if outcome:
                 return outcome
+        _tell_forward(one, lock, way)
         if one.rehearsal:
             way.ports.state_of(one.host).keep_asked(way.ports.render(one.deployment))
         with clock.phase("apply"):
@@ -215,14 +235,14 @@ def _one(one: Draft, lock: Lock, wish: Wish, way: Way, clock: Clock) -> HostOutc
                 name, result, applied.changed, applied.release, clock.seconds, clock.phases, log=applied.log,
                 changes=applied.changes,
             )  # fmt: skip
-        way.ports.state_of(one.host).keep_manifest(applied.manifest, one.rendered)
+        way.ports.state_of(one.host).keep_manifest(applied.manifest, one.rendered, lock.hosts[name])
         return _accepted(one, lock, applied, way, clock)
     except Exception as error:  # noqa: BLE001 - one host's fault, foreseen or not, is its own outcome
-        known = _foreseen(error, name)
+        known = explained(one, foreseen(error, name), clock.phases.get("apply", 0), way)
         return _failed(name, known, clock) if wish.check else _back(one, lock, known, way, clock)
 
 
-def _foreseen(error: Exception, host: str) -> AgentrigError:
+def foreseen(error: Exception, host: str) -> AgentrigError:
     """Give any failure as one of ours."""
     if isinstance(error, AgentrigError):
         return error
@@ -261,7 +281,7 @@ def _accepted(one: Draft, lock: Lock, applied: Applied, way: Way, clock: Clock) 
     )  # fmt: skip
     if evidence.accepted:
         state.keep_accepted(applied.manifest, evidence)
-        return outcome
+        return replace(outcome, notes=(*outcome.notes, *warnings(evidence.calibration), *sweep(one.host, way)))
     state.keep_rejected(evidence)
     refused = _back(one, lock, not_accepted(one.host.name, evidence, state.rejected_file), way, clock)
     return replace(refused, evidence=evidence, evidence_file=state.rejected_file, log=applied.log)
@@ -270,21 +290,35 @@ def _accepted(one: Draft, lock: Lock, applied: Applied, way: Way, clock: Clock) 
 def _back(one: Draft, lock: Lock, error: AgentrigError, way: Way, clock: Clock) -> HostOutcome:
     """Bring back what worked; where nothing did, stop our units and keep the release for reading."""
     state = way.ports.state_of(one.host)
-    failed, former = replace(_failed(one.host.name, error, clock), stand_ins=one.stand_ins), state.accepted()
+    failed = replace(_failed(one.host.name, error, clock), stand_ins=one.stand_ins)
     try:
-        if former is None and state.manifest() is not None:
+        former, present, release = state.accepted(), state.manifest(), release_of(one, lock)
+        if former is None and present is not None:
             way.ports.stop(one.host, way.progress)
-        if former is None or former.release == release_of(one, lock):
+        if former is None or former.release == release:
             return failed
         way.progress(Event("apply", f"bringing release {former.release} back", host=one.host.name))
         way.ports.activate(one.host, former, way.progress)
-        state.return_to(former)
-    except AgentrigError as second:
-        return replace(failed, error=_both(error, second) if isinstance(error, VerifyError) else error)
+        state.return_to(brought_back(former, present or former), left=release, why=error.what)
+    except Exception as second:  # noqa: BLE001 - one host's fault, foreseen or not, is its own outcome
+        return replace(failed, error=both(error, foreseen(second, one.host.name)))
     return replace(failed, result="rolled_back", deployment_id=former.release)
 
 
-def _both(first: AgentrigError, second: AgentrigError) -> AgentrigError:
+def _tell_forward(one: Draft, lock: Lock, way: Way) -> None:
+    """Say that the lock goes forward again to a release that a roll-back left."""
+    left = way.ports.state_of(one.host).left()
+    if left and left.release == release_of(one, lock):
+        text = f"going forward to the lock again: release {left.release}, left on {left.when[:16]} ({left.why})"
+        way.progress(Event("apply", text, host=one.host.name))
+
+
+def both(first: AgentrigError, second: AgentrigError) -> AgentrigError:
     """Give the first failure with what then failed while it was being undone."""
-    what = f"{first.what}; and it could not be undone: {second.what}"
-    return type(first)(what, where=first.where, do=second.do or first.do)
+    if second.what == first.what:
+        return first
+    told = copy(first)
+    told.what = f"{first.what}; and it could not be undone: {second.what}"
+    told.do = second.do or first.do
+    told.undone = False
+    return told

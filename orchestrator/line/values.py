@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from orchestrator.deployment import Deployment, StandIn
     from orchestrator.evidence import Evidence
     from orchestrator.inventory import Host
+    from orchestrator.kept import Left
     from orchestrator.line.sizes import Sizes
     from orchestrator.lockfile import Lock, PackageChange
     from orchestrator.manifest import Drift, Manifest, Reading
     from orchestrator.profile import Profile
+    from orchestrator.releases import DiskUse
     from orchestrator.rendered import Rendered
     from orchestrator.snapshot import HostSnapshot
 
@@ -52,6 +54,8 @@ class Draft:
     kept: bool
     former: Manifest | None
     reading: Reading | None
+    #: What was changed by itself since its runtime did not come up, and after what.
+    tried: str | None = None
 
     @property
     def applied(self) -> Deployment:
@@ -68,6 +72,7 @@ class Draft:
             way = f"ssh -N -L {port}:127.0.0.1:{port} -p {host.port} {shlex.quote(f'{host.user}@{host.address}')}"
             notes.append(f"it answers on {host.name} itself; to reach it from here: {way}")
         notes += [f"{one.what}; {one.do}" for one in self.snapshot.problems if one.kind == "clock"]
+        notes += [f"changed by itself: {self.tried}"] if self.tried else []
         notes += beside.notes(self.snapshot, self.applied)
         return tuple(notes)
 
@@ -125,6 +130,8 @@ class HostOutcome:
     notes: tuple[str, ...] = ()
     #: Things that stay on the host after ``down``, and why.
     left: tuple[str, ...] = ()
+    #: The signed statement of what was accepted.
+    attestation: Path | None = None
 
     def document(self) -> dict[str, Any]:
         """Give one element of ``hosts[]`` of the contract."""
@@ -143,6 +150,7 @@ class HostOutcome:
             "changes": list(self.changes),
             "notes": list(self.notes),
             "left": list(self.left),
+            "attestation": str(self.attestation) if self.attestation else None,
         }
 
 
@@ -179,6 +187,21 @@ class HostStatus:
     error: AgentrigError | None = None
     #: What is locked for the host and was put there; in the lab what really serves. None where nothing of ours runs.
     deployment: Deployment | None = None
+    #: True where the host takes only locks that its own file of signers knows; None where it was not read.
+    asks_for_signature: bool | None = None
+
+    @property
+    def trusts(self) -> str | None:
+        """Give whom the host believes: its own file of signers, or the control machine; None where it was not read."""
+        return {True: "allowed_signers", False: "control machine", None: None}[self.asks_for_signature]
+
+    #: The release that a roll-back left and that the lock still asks for.
+    left: Left | None = None
+    #: What our folder takes of the host's disk.
+    disk: DiskUse | None = None
+    #: The host that this one was held against, and what this one has otherwise.
+    against: str | None = None
+    differences: tuple[Drift, ...] = ()
 
     @property
     def accepted(self) -> str | None:
@@ -196,9 +219,26 @@ class HostStatus:
             "gpus": [gpu.document() for gpu in self.snapshot.gpus] if self.snapshot else [],
             "endpoint": self.endpoint.document() if self.endpoint else None,
             "accepted": self.accepted,
+            "trusts": self.trusts,
             "profile": self.deployment.profile if self.deployment else None,
             "llm": self.deployment.llm if self.deployment else None,
             "runtime": self.deployment.runtime if self.deployment else None,
             "context_tokens": self.deployment.context_tokens if self.deployment else None,
+            "left": self.left.document() if self.left else None,
+            "disk": self._disk(),
+            "against": self._against(),
             "error": self.error.document() if self.error else None,
         }
+
+    def _disk(self) -> dict[str, Any] | None:
+        """Give bytes: all of ours there, what serves, and what the former releases take together and each alone."""
+        if self.disk is None:
+            return None
+        present, former, own = self.disk.shares(self.deployment_id)
+        releases = [{"id": release, "bytes": size} for release, size in own.items()]
+        return {"bytes": self.disk.total, "present_bytes": present, "former_bytes": former, "former": releases}
+
+    def _against(self) -> dict[str, Any] | None:
+        if self.against is None:
+            return None
+        return {"host": self.against, "differences": [one.document() for one in self.differences]}

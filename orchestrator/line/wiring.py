@@ -67,10 +67,11 @@ def real(
     from orchestrator import apply as applying  # noqa: PLC0415 - Ansible is loaded when it is needed
     from orchestrator import verify  # noqa: PLC0415 - so is requests
     from orchestrator.detect import ask  # noqa: PLC0415
-    from orchestrator.lock import Store, read, resolve, write  # noqa: PLC0415
+    from orchestrator.line.locks import Locks  # noqa: PLC0415
+    from orchestrator.lock import Store, resolve  # noqa: PLC0415
     from orchestrator.lock import check as check_lock  # noqa: PLC0415
 
-    store, names = Store(here.store), pci_names(catalog)
+    store, names, locks = Store(here.store), pci_names(catalog), Locks(here)
 
     def state_of(host: Host) -> HostState:
         return here.host(host.name, lab=host.lab)
@@ -99,6 +100,7 @@ def real(
             progress,
             check=check,
             snapshot=snapshot,
+            signed=locks.signed(lock),
             former=state.manifest() or next(reversed(state.manifests()), None),
         )
 
@@ -130,12 +132,17 @@ def real(
         render=lambda deployment: render(deployment, catalog),
         resolve=resolved,
         still_resolves=lambda lock, progress: check_lock(lock, store, progress),
-        read_lock=read,
-        write_lock=write,
+        read_lock=locks.read,
+        write_lock=locks.write,
+        sign_lock=locks.sign,
+        signed_lock=locks.seen,
+        sign=here.sign,
+        signers=here.signers,
         apply=put,
         activate=lambda host, manifest, progress: applying.activate(host, manifest, state_of(host).work, progress),
         restart=lambda host, manifest, progress: applying.restart(host, manifest, state_of(host).work, progress),
         stop=lambda host, progress: applying.stop(host, state_of(host).work, progress),
+        sweep=lambda host, releases, progress: applying.sweep(host, releases, state_of(host).work, progress),
         remove=remove,
         reach=lambda host, port: reach(host, port, lab),
         accept=verify.run,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import platform
+from collections import Counter
 from typing import TYPE_CHECKING
 
+from orchestrator import __version__
 from orchestrator.errors import LockError
-from orchestrator.lock import apt, hub, npm, wheels
+from orchestrator.lock import apt, hub, npm, own, releases, wheels
 from orchestrator.lock.wanted import DEB_ARCHITECTURES, Target
+from orchestrator.lockfile import BUILT_KINDS
 from orchestrator.progress import Event
 from orchestrator.snapshot import HostSnapshot, OperatingSystem
 
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
     from orchestrator.lock.store import Store
     from orchestrator.lockfile import Artefact, Lock
     from orchestrator.progress import Progress
+
+#: Kinds of artefacts as people call one.
+KINDS = {"deb": "apt package", "npm": "npm package", "binary": "release binary"}
 
 
 def check(
@@ -28,8 +34,8 @@ def check(
     """
     lost: list[str] = []
     for host in sorted(lock.hosts):
-        progress(Event("lock", "asking the registries", host))
         used = lock.artefacts_of(host)
+        progress(Event("lock", f"asking the registries for {', '.join(words(asked(used)))}", host))
         target = next((Target.read(one.source) for one in used if one.kind == "venv"), None)
         lost += [f"{one.name} {one.version}: not resolved, {one.why}" for one in used if one.digest is None]
         if target:
@@ -37,10 +43,29 @@ def check(
             lost += _members([one for one in used if one.member_of], target, store)
         lost += npm.still_there([one for one in used if one.kind == "npm"], store)
         lost += _hub(one for one in used if one.source.startswith("hub:"))
+        lost += releases.still_there(one for one in used if one.kind == "binary" and one.digest)
         debs = [one for one in used if one.kind == "deb"]
         if debs:
             lost += _debs(debs, (snapshots or {}).get(host) or _stand_in(host, debs, target), store)
     return tuple(lost)
+
+
+def asked(artefacts: Iterable[Artefact]) -> dict[str, int]:
+    """Give how many artefacts of each kind a registry is asked for: all but trees, which are built from them. Pure."""
+    return dict(sorted(Counter(one.kind for one in artefacts if one.kind not in BUILT_KINDS).items()))
+
+
+def words(counted: Mapping[str, int]) -> list[str]:
+    """Give counts as people read them (``3 wheels``). Pure."""
+    return [f"{count} {KINDS.get(kind, kind)}{'s' if count != 1 else ''}" for kind, count in counted.items()]
+
+
+def another_agentrig(lock: Lock) -> str | None:
+    """Give a sentence where a lock was made with another agentrig than this one; None where it does not say."""
+    if lock.agentrig_digest in {None, own.own_digest()}:
+        return None
+    now = f"agentrig {__version__}, {own.own_digest()[:19]}"
+    return f"the lock was made with agentrig {lock.agentrig}, {str(lock.agentrig_digest)[:19]}; this is {now}"
 
 
 def _wheels(found: Sequence[Artefact], target: Target, store: Store) -> list[str]:

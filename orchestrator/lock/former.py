@@ -124,11 +124,9 @@ class Former:
         known |= {canonical(name) for host in self.hosts.values() for name in host.packages}
         for name in sorted(self.upgrade - known - {EVERYTHING}):
             near = difflib.get_close_matches(name, known, 1)
-            raise UsageError(
-                f"nothing in the lock is called {name}",
-                where="--upgrade",
-                do=f"did you mean {near[0]}?" if near else "see deploy.lock for the names of its artefacts",
-            )
+            meant = f"did you mean {near[0]}? " if near else ""
+            there = f"{meant}There is: {', '.join(sorted(known))}" if known else "write a lock first: deploy lock"
+            raise UsageError(f"nothing in the lock is called {name}", where="--upgrade", do=there)
 
 
 def used_by(hosts: Iterable[HostLock], artefacts: dict[str, Artefact]) -> tuple[Artefact, ...]:

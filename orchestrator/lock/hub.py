@@ -220,14 +220,14 @@ def _remedy(silent: HubSilent, repository: str) -> str:
     from huggingface_hub import errors  # noqa: PLC0415
 
     if isinstance(silent.__cause__, errors.GatedRepoError):
-        return f"accept the licence at {page(repository)} and {hub_token.HOW}; then run it again"
+        return f"accept the licence at {page(repository)} and {hub_token.how()}; then run it again"
     return "run deploy lock again"
 
 
 def _gated(repository: str) -> str:
     """Say of a gated repository what is missing: a token, or its owner's consent to the licence."""
     if hub_token.token() is None:
-        return f"{repository} is gated: accept its licence on its page, then {hub_token.HOW}"
+        return f"{repository} is gated: accept its licence on its page, then {hub_token.how()}"
     return f"{repository} is gated, and the token's owner has not been let in: accept its licence on its page"
 
 

@@ -138,11 +138,11 @@ def _refusal(error: Exception, name: str) -> AgentrigError:
 
     why, where = hub.why(error, name), f"hub:{name}"
     if isinstance(error, errors.GatedRepoError):
-        return PrivilegeError(why, where=where, do=f"accept the licence at {hub.page(name)} and {hub_token.HOW}")
+        return PrivilegeError(why, where=where, do=f"accept the licence at {hub.page(name)} and {hub_token.how()}")
     if isinstance(error, (errors.RepositoryNotFoundError, errors.RevisionNotFoundError)):
-        return UsageError(why, where=where, do=f"see its spelling; for a private one {hub_token.HOW}")
+        return UsageError(why, where=where, do=f"see its spelling; for a private one {hub_token.how()}")
     if isinstance(error, errors.HfHubHTTPError) and error.response.status_code in _DENIED:
-        return PrivilegeError(why, where=where, do=hub_token.HOW)
+        return PrivilegeError(why, where=where, do=hub_token.how())
     return LockError(why, where=where, do="see HF_ENDPOINT and the network, then run it again")
 
 

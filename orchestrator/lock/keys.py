@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 VENV_RECIPE = "1"
 FOLDER_RECIPE = "1"
 NPM_TREE_RECIPE = "1"
+IMAGE_RECIPE = "1"
 
 
 def venv_key(parts: Iterable[str], python: str, arch: str) -> str:
@@ -34,3 +35,10 @@ def npm_tree_key(places: Mapping[str, str], commands: Mapping[str, str]) -> str:
     """Give the key of a tree of npm packages: each one's folder in it and its digest, and the links of its commands."""
     recipe = {"kind": "npm_tree", "recipe": NPM_TREE_RECIPE, "places": dict(places), "commands": dict(commands)}
     return "sha256:" + digest_of(recipe)
+
+
+def image_key(recipe: str, parts: Iterable[str]) -> str:
+    """Give the key of an image: what it is made after (a manifest's digest, a recipe), and its parts' digests."""
+    return "sha256:" + digest_of(
+        {"kind": "image", "recipe": IMAGE_RECIPE, "made_after": recipe, "parts": sorted(parts)}
+    )

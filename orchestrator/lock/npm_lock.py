@@ -19,6 +19,7 @@ CPUS = {"x86_64": "x64", "aarch64": "arm64"}
 SYSTEM, LIBC = "linux", "glibc"
 
 _NAME = r"(?:@[a-z0-9._~-]+/)?[A-Za-z0-9_~-][A-Za-z0-9._~-]*"
+_NAMED = re.compile(r"(?:@[a-z0-9~][a-z0-9._~-]*/)?[A-Za-z0-9_~][A-Za-z0-9._~-]*")
 _PLACE = re.compile(rf"node_modules/{_NAME}(?:/node_modules/{_NAME})*")
 _VERSION = re.compile(r"[0-9A-Za-z.+-]+")
 _SHA512 = re.compile(r"sha512-([A-Za-z0-9+/]{86}==)")
@@ -92,7 +93,8 @@ def placed(document: Mapping[str, Any], row: AgentRow, machine: Machine) -> tupl
     """Give what goes where on a machine, sorted by place.
 
     Optional packages for other machines are left out. Raises LockError for what cannot be placed: another version of
-    the file, a package without a digest, one from elsewhere than a registry, a script that nobody spoke of.
+    the file, a name that is none, a place outside ``node_modules``, a link, a package without a sha512, a script that
+    nobody spoke of. Where a tarball comes from is not looked at: what comes is held against its sha512.
     """
     packages = document.get("packages")
     if document.get("lockfileVersion") != 3 or not isinstance(packages, dict):  # noqa: PLR2004 - npm 7 and newer
@@ -128,6 +130,8 @@ def _one(place: str, entry: Mapping[str, Any], row: AgentRow) -> Placed:
     name, version = _name(place, entry), str(entry.get("version", ""))
     if entry.get("link") or not _PLACE.fullmatch(place) or not _VERSION.fullmatch(version):
         raise LockError(f"npm would place {name} where nothing of ours may go: {place}", where=f"agent {row.name}")
+    if not _NAMED.fullmatch(name):
+        raise LockError(f"npm names a package {name!r}, which is no name", where=f"agent {row.name}")
     match = _SHA512.search(str(entry.get("integrity", "")))
     if match is None:
         raise LockError(f"the registry gives no sha512 for {name} {version}", where=f"agent {row.name}")

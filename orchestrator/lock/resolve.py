@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator import __version__
 from orchestrator.errors import AgentrigError, LockError
-from orchestrator.lock import adopt, apt, apt_parse, arriving, npm, npm_lock, runtime, weights, wheels
+from orchestrator.lock import adopt, apt, apt_parse, arriving, npm, npm_lock, own, releases, runtime, weights, wheels
 from orchestrator.lock.closures import Closures
 from orchestrator.lock.former import Former, used_by
 from orchestrator.lock.wanted import Request, Target, Wanted, target_of, wanted
@@ -20,7 +20,7 @@ from orchestrator.progress import Event
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
 
-    from orchestrator.catalog.rows import AgentRow, Catalog, RuntimeRow
+    from orchestrator.catalog.rows import AgentRow, Catalog, Device, RuntimeRow
     from orchestrator.lock.store import Store
     from orchestrator.lockfile import Artefact
     from orchestrator.progress import Progress
@@ -50,8 +50,7 @@ def resolve(  # noqa: PLR0913 - the room's one door
     """
     store.tidy()
     former = Former(previous, upgrade)
-    if previous:
-        former.names_are_known()
+    former.names_are_known()
     closures = Closures(store, former)
     jobs = [_Job(name, one, store, former, progress, catalog, closures) for name, one in requests.items()]
     found = _all(jobs, progress)
@@ -64,7 +63,9 @@ def resolve(  # noqa: PLR0913 - the room's one door
     artefacts = used_by(hosts.values(), former.artefacts)
     if previous and hosts == previous.hosts and artefacts == previous.artefacts:
         return previous
-    return Lock(agentrig=__version__, hosts=dict(sorted(hosts.items())), artefacts=artefacts)
+    return Lock(
+        agentrig=__version__, agentrig_digest=own.own_digest(), hosts=dict(sorted(hosts.items())), artefacts=artefacts
+    )
 
 
 def _all(jobs: Sequence[_Job], progress: Progress) -> dict[str, HostLock | AgentrigError]:
@@ -98,9 +99,9 @@ class _Job:
 
     def run(self) -> HostLock:
         """Resolve and fetch packages, runtime and weights side by side."""
-        request = self.request
-        applied = wanted(request.applied, request.packages, self.catalog)
-        asked = wanted(request.deployment, (), self.catalog) if request.rehearsal else None
+        request, snapshot = self.request, self.request.snapshot
+        applied = wanted(request.applied, request.packages, self.catalog, snapshot)
+        asked = wanted(request.deployment, (), self.catalog, snapshot) if request.rehearsal else None
         with ThreadPoolExecutor(max_workers=5, thread_name_prefix="lock") as pool:
             closing = pool.submit(self._closure, applied.packages)
             guess = self._target(closing, applied.packages)
@@ -143,7 +144,7 @@ class _Job:
         if what.weights is None:
             return {**started}
         return {
-            "runtime": pool.submit(self._runtime, what.runtime, target, apply=apply),
+            "runtime": pool.submit(self._runtime, what.runtime, target, apply=apply, device=what.device),
             "llm": pool.submit(self._weights, what, target, apply=apply),
             **started,
         }
@@ -189,10 +190,24 @@ class _Job:
             self.former.know(found.all)
         return found
 
-    def _runtime(self, row: RuntimeRow | AgentRow, target: Target, *, apply: bool) -> Resolved:
+    def _runtime(self, row: RuntimeRow | AgentRow, target: Target, *, apply: bool, device: Device = "cpu") -> Resolved:
+        if row.install.kind == "binary":
+            return self._binary(row, target, device, apply=apply)
         source = runtime.source_of(row, target)
         with self.former.turn(source):
             found = self._runtime_once(row, source, target, apply=apply)
+            self.former.know(found.all)
+        return found
+
+    def _binary(self, row: RuntimeRow, target: Target, device: Device, *, apply: bool) -> Resolved:
+        source = releases.source_of(row, target, device)
+        with self.former.turn(source):
+            found = self.former.resolved(self.name, source, again=apply)
+            if found is None:
+                self._tell(f"resolving {row.title}")
+                found = releases.resolve_release(row, target, device, self.store)
+            if apply:
+                self._fetch(found.all, lambda missing: releases.fetch_releases(missing, self.store), row.title)
             self.former.know(found.all)
         return found
 
@@ -269,7 +284,7 @@ def _lacking(artefacts: Sequence[Artefact], said: str) -> str:
 
 def absent(artefacts: Iterable[Artefact], store: Store) -> list[Artefact]:
     """Give the artefacts that are fetched, known by digest, and not in the store."""
-    fetched = (one for one in artefacts if one.kind in {"deb", "wheel", "npm", "file"} and one.digest)
+    fetched = (one for one in artefacts if one.kind in {"deb", "wheel", "npm", "file", "binary"} and one.digest)
     return [one for one in fetched if not store.has(str(one.digest))]
 
 

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,7 +102,8 @@ class Store:
         target = self.path(found)
         if not target.is_file():
             target.parent.mkdir(parents=True, exist_ok=True)
-            beside.chmod(0o644)
+            with contextlib.suppress(PermissionError):  # FAT has no modes
+                beside.chmod(0o644)
             with beside.open("rb") as file:
                 os.fsync(file.fileno())
             beside.rename(target)
@@ -140,9 +142,11 @@ def _cloned(source: Path, target: Path) -> bool:
 def _copy(source: Path, target: Path) -> str:
     if _cloned(source, target):
         return _sha256(target)
-    found = hashlib.sha256()
-    with source.open("rb") as reading, target.open("wb") as writing:
+    found, last = hashlib.sha256(), None
+    with source.open("rb") as reading, target.open("wb") as writing, ThreadPoolExecutor(max_workers=1) as hashing:
         while chunk := reading.read(_CHUNK):
-            found.update(chunk)
+            if last:
+                last.result()
+            last = hashing.submit(found.update, chunk)
             writing.write(chunk)
     return found.hexdigest()

@@ -14,7 +14,7 @@ from orchestrator.snapshot import HostSnapshot
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from orchestrator.catalog.rows import AgentRow, Catalog, RuntimeRow, WeightFile
+    from orchestrator.catalog.rows import AgentRow, Catalog, Device, RuntimeRow, WeightFile
 
 #: Distribution and version -> glibc, for a snapshot that lists no packages. From each one's libc6 package.
 _GLIBC = {
@@ -87,10 +87,14 @@ class Wanted:
     weights: Weights | None
     packages: tuple[str, ...]
     agents: tuple[AgentRow, ...] = ()
+    #: What the runtime computes on.
+    device: Device = "cpu"
 
 
-def wanted(deployment: Deployment, packages: Iterable[str], catalog: Catalog) -> Wanted:
-    """Give what a decision needs. Raises CatalogError where it names a row that is not there."""
+def wanted(
+    deployment: Deployment, packages: Iterable[str], catalog: Catalog, snapshot: HostSnapshot | None = None
+) -> Wanted:
+    """Give what a decision needs; ``snapshot`` says whose cards its are. Raises CatalogError for a row not there."""
     runtime = catalog.runtimes.get(deployment.runtime)
     if runtime is None:
         raise CatalogError(f"the runtime {deployment.runtime} is not in the catalog", where="catalog/runtimes.yml")
@@ -101,7 +105,14 @@ def wanted(deployment: Deployment, packages: Iterable[str], catalog: Catalog) ->
     llm = catalog.llms.get(deployment.llm)
     if llm is None:
         raise CatalogError(f"the llm {deployment.llm} is not in the catalog", where="catalog/llms")
-    return Wanted(runtime, Weights(llm.name, deployment.quant, llm.quant(deployment.quant).files), names, agents)
+    files = Weights(llm.name, deployment.quant, llm.quant(deployment.quant).files)
+    return Wanted(runtime, files, names, agents, _device(deployment, snapshot))
+
+
+def _device(deployment: Deployment, snapshot: HostSnapshot | None) -> Device:
+    """Give what a deployment computes on: its cards' vendor, or the processor."""
+    cards = snapshot.gpus if snapshot and deployment.gpus else ()
+    return next((card.vendor for card in cards if card.bus_id in deployment.gpus), "cpu")
 
 
 def target_of(snapshot: HostSnapshot, python: str) -> Target:

@@ -67,8 +67,10 @@ def _alike(shape: Shape, step: Step) -> Buffer:
     output, layer = output_mib(shape, step.batch), layer_mib(shape, step.batch)
     cell = step.batch / MIB
     if not step.flash:
-        each = cell * (shape.heads * WIDE + NARROW)
-        return Buffer(output, step.batch * (shape.intermediate + shape.hidden) * WIDE / MIB, each, 0.0)
+        # Every head's scores stand beside the mask, which stays in 32 bits; with them the layer's rows and the queries,
+        # before and after they are turned.
+        rows = 2 * (shape.hidden + shape.heads * shape.head_dim)
+        return Buffer(output, step.batch * rows * WIDE / MIB, cell * (shape.heads + 1) * WIDE, 0.0)
     if step.fork and shape.latent:
         wide = shape.latent.nope + shape.latent.rope + shape.latent.value
         return Buffer(output, 0.0, shape.heads * wide * NARROW / MIB)

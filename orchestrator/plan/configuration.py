@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.plan.families import FAMILIES, dense_layers, index_heads, own_layers
+from orchestrator.plan.families import dense_layers, index_heads, own_layers
+from orchestrator.plan.named import WITHOUT_GATE, family_of, refuse_strangers
 from orchestrator.plan.numbers import first, need, number, table
+from orchestrator.plan.parts import dense_width, pattern, shared_width, uncounted, without_own_cache
 from orchestrator.plan.shape import Kind, Latent, Layer, Linear, Shape, Unknown, Vision
 
 if TYPE_CHECKING:
@@ -18,115 +20,39 @@ _NAMED: dict[str, Kind] = {
     "linear_attention": "recurrent",
 }
 
-#: Letters of ``hybrid_override_pattern`` (NVIDIA's Nemotron-H): Mamba-2, attention, and layers without a cache.
-_LETTERS: dict[str, Kind] = {"M": "recurrent", "*": "full", "-": "none", "E": "none"}
-
-#: Families whose cache or layers follow rules that the planner has not learnt.
-NOT_UNDERSTOOD = {"deepseek_ref": "its compressed and windowed attention"}
-
-#: Families whose layers are those that the planner knows; another one is refused, however plain it looks.
-UNDERSTOOD = frozenset(
-    {
-        "cohere",
-        "deepseek_v2",
-        "deepseek_v3",
-        "ernie4_5",
-        "ernie4_5_moe",
-        "exaone4",
-        "gemma",
-        "gemma2",
-        "gemma3",
-        "gemma3_text",
-        "gemma4",
-        "gemma4_text",
-        "glm4",
-        "glm4_moe",
-        "glm4_moe_lite",
-        "gpt_neox",
-        "gpt_oss",
-        "granite",
-        "granitemoe",
-        "internlm2",
-        "internlm3",
-        "kimi_k2",
-        "kimi_k25",
-        "kimi_vl",
-        "llama",
-        "llama4",
-        "llama4_text",
-        "llava",
-        "llava_next",
-        "mimo",
-        "minimax_m2",
-        "mistral",
-        "mistral3",
-        "mixtral",
-        "nemotron",
-        "nemotron_h",
-        "olmo",
-        "olmo2",
-        "olmoe",
-        "phi",
-        "phi3",
-        "phimoe",
-        "pixtral",
-        "qwen2",
-        "qwen2_5_vl",
-        "qwen2_moe",
-        "qwen2_vl",
-        "qwen3",
-        "qwen3_5",
-        "qwen3_5_moe",
-        "qwen3_5_moe_text",
-        "qwen3_5_text",
-        "qwen3_moe",
-        "qwen3_next",
-        "qwen3_vl",
-        "qwen3_vl_moe",
-        "qwen3_vl_moe_text",
-        "qwen3_vl_text",
-        "seed_oss",
-        "smollm3",
-        "stablelm",
-        "starcoder2",
-    }
-)
-#: Families whose feeding layer has no gate: two matrices, not three.
-WITHOUT_GATE = frozenset({"phi", "starcoder2", "nemotron", "gpt_neox"})
-
 
 def shape_of(config: Mapping[str, Any]) -> Shape:
     """Give the shape; raises Unknown naming the number that is missing, or what contradicts what."""
     fields = {**config, **table(config, "text_config")}
-    family = str(fields.get("model_type") or "")
-    _refuse_strangers(family, fields)
+    family = family_of(fields)
+    refuse_strangers(family)
     count, heads = need(fields, "num_hidden_layers"), number(fields, "num_attention_heads")
     hidden = number(fields, "hidden_size")
     layers = own_layers(family, fields, count)
     told = number(fields, "head_dim") or (number(fields, "v_head_dim") if layers is not None else 0)
     head_dim = told or _divided(hidden, heads)
-    experts = first(fields, "num_experts", "num_local_experts", "n_routed_experts")
+    experts = first(fields, "num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
     width = first(fields, "moe_intermediate_size", "intermediate_size")
-    shared = number(fields, "shared_expert_intermediate_size") or number(fields, "n_shared_experts") * width
-    if family.startswith("gemma4"):
-        # Its experts work beside a dense pair of matrices in every layer.
-        shared = number(fields, "intermediate_size")
+    shared = shared_width(family, fields, width)
     if layers is None:
         layers = tuple(_layer(kind, fields, heads, head_dim) for kind in _kinds(fields, count))
+        layers = without_own_cache(fields, layers)
     return Shape(
         layers=layers,
         hidden=hidden,
         heads=heads,
         head_dim=head_dim,
         vocab=number(fields, "vocab_size"),
-        intermediate=number(fields, "intermediate_size"),
+        intermediate=dense_width(family, fields),
         gated=bool(fields.get("gated_mlp", family not in WITHOUT_GATE)),
         experts=experts,
-        experts_used=first(fields, "num_experts_per_tok", "num_experts_per_token"),
+        experts_used=first(fields, "num_experts_per_tok", "num_experts_per_token", "moe_k"),
         expert_width=width if experts else 0,
         shared_width=shared if experts else 0,
         dense_layers=dense_layers(fields),
-        expert_step=number(fields, "interleave_moe_layer_step") or 1,
+        expert_step=first(fields, "interleave_moe_layer_step", "expert_layer_period") or 1,
+        expert_hidden=number(fields, "moe_latent_size"),
+        uncounted=uncounted(family, fields),
         tied=bool(fields.get("tie_word_embeddings", False)),
         window=number(fields, "max_position_embeddings"),
         rotary=int(head_dim * float(fields.get("partial_rotary_factor") or 1)),
@@ -140,22 +66,6 @@ def shape_of(config: Mapping[str, Any]) -> Shape:
         family=family,
         index_heads=index_heads(family, fields),
     )
-
-
-def _refuse_strangers(family: str, fields: Mapping[str, Any]) -> None:
-    """Refuse a family that the planner has not learnt; a configuration that names none is told by its numbers."""
-    if family in NOT_UNDERSTOOD:
-        raise Unknown(f"{family} is not understood: {NOT_UNDERSTOOD[family]}")
-    if family:
-        if family not in UNDERSTOOD and family not in FAMILIES:
-            raise Unknown(f"the architecture {family} is not understood")
-        return
-    names = fields.get("architectures")
-    if not isinstance(names, list) or not names:
-        return
-    bare = str(names[0]).removesuffix("ForCausalLM").removesuffix("ForConditionalGeneration").casefold()
-    if bare not in {known.replace("_", "") for known in UNDERSTOOD | FAMILIES}:
-        raise Unknown(f"the architecture {names[0]} is not understood")
 
 
 def _kinds(fields: Mapping[str, Any], count: int) -> tuple[Kind, ...]:
@@ -175,8 +85,8 @@ def _kinds(fields: Mapping[str, Any], count: int) -> tuple[Kind, ...]:
         if full + sliding != count:
             raise Unknown(f"{full} full and {sliding} sliding layers are not num_hidden_layers, {count}")
         kinds = _spread("sliding", full, count)
-    elif number(fields, "sliding_window") and number(fields, "sliding_window_pattern"):
-        kinds = _patterned("sliding", number(fields, "sliding_window_pattern"), count)
+    elif number(fields, "sliding_window") and (step := pattern(fields)):
+        kinds = _patterned("sliding", step, count)
     elif number(fields, "attention_chunk_size"):
         kinds = _patterned("chunked", 4, count)
     return kinds
@@ -185,19 +95,15 @@ def _kinds(fields: Mapping[str, Any], count: int) -> tuple[Kind, ...]:
 def _listed(fields: Mapping[str, Any], count: int) -> tuple[Kind, ...]:
     """Give the kinds that the configuration names layer by layer; empty where it doesn't."""
     types = fields.get("layer_types")
-    letters = fields.get("hybrid_override_pattern")
-    if isinstance(letters, str) and letters:
-        table, names = _LETTERS, [*letters]
-    elif isinstance(types, list) and types:
-        table, names = _NAMED, [str(one) for one in types]
-    else:
+    if not isinstance(types, list) or not types:
         return ()
-    strange = sorted(set(names) - set(table))
+    names = [str(one) for one in types]
+    strange = sorted(set(names) - set(_NAMED))
     if strange:
         raise Unknown(f"layers of the kind {strange[0]} are not understood")
     if len(names) != count:
         raise Unknown(f"{len(names)} layers are listed and num_hidden_layers says {count}")
-    return tuple(table[one] for one in names)
+    return tuple(_NAMED[one] for one in names)
 
 
 def _all(kind: Kind, count: int) -> tuple[Kind, ...]:
@@ -240,14 +146,6 @@ def _layer(kind: Kind, fields: Mapping[str, Any], heads: int, head_dim: int) -> 
 
 
 def _recurrent(fields: Mapping[str, Any]) -> Layer:
-    if number(fields, "mamba_num_heads"):
-        # Width of a head, groups and taps: defaults of the architecture's own configuration class (Nemotron-H).
-        heads, state = need(fields, "mamba_num_heads"), need(fields, "ssm_state_size")
-        width = number(fields, "mamba_head_dim") or 64
-        groups, taps = number(fields, "n_groups") or 8, number(fields, "conv_kernel") or 4
-        return Layer(
-            "recurrent", state=heads * width * state, convolution=(taps - 1) * (heads * width + 2 * groups * state)
-        )
     linear = _linear(fields)
     if linear is None:
         raise Unknown("the configuration lacks the heads of its recurrent layers (linear_num_key_heads and others)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.plan.mixed import MIXED
 from orchestrator.plan.numbers import first, need, number, table
 from orchestrator.plan.shape import Layer, Unknown
 
@@ -41,7 +42,7 @@ def dense_layers(fields: Mapping[str, Any]) -> int:
     told = fields.get("moe_layer_freq")
     if isinstance(told, list) and 1 in told:
         return told.index(1)
-    return number(fields, "first_k_dense_replace")
+    return first(fields, "first_k_dense_replace", "num_dense_layers", "moe_layer_start_index")
 
 
 def _sparse_latent(fields: Mapping[str, Any], count: int) -> tuple[Layer, ...]:
@@ -181,6 +182,7 @@ _LEARNT: dict[str, Callable[[Mapping[str, Any], int], tuple[Layer, ...]]] = {
     "step3p5": _step,
     "step3p7": _step,
     "nemotron-nas": _searched,
+    **MIXED,
 }
 #: Families that are told by keys of their own.
 FAMILIES = frozenset(_LEARNT)

@@ -22,7 +22,8 @@ class Layer:
     ``key`` and ``value`` are elements a token and key-value head; ``window`` is in tokens; ``state`` and
     ``convolution`` are elements a sequence of a recurrent layer. ``index`` is the key of a sparse layer's index, in
     elements; ``ratio``: so many tokens are also kept as one compressed entry; ``feed`` is the width of what works on
-    each token alone where it is the layer's own, -1 where it is the llm's; ``queries`` likewise, 0 for the llm's.
+    each token alone where it is the layer's own, -1 where it is the llm's; ``queries`` likewise, 0 for the llm's;
+    ``own`` are the weights of a recurrence of a kind of its own.
     """
 
     kind: Kind
@@ -36,6 +37,7 @@ class Layer:
     ratio: int = 0
     feed: int = -1
     queries: int = 0
+    own: int = 0
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,10 @@ class Shape:
     vision: Vision | None = None
     stored_as: str = ""
     family: str = ""
+    #: The width that experts work in where it is narrower than the llm's.
+    expert_hidden: int = 0
+    #: What is there whose weights cannot be counted.
+    uncounted: str = ""
     #: Heads of the index that picks what a sparse layer reads.
     index_heads: int = 0
     #: The last layer is a head that drafts tokens (multi-token prediction), with a matrix of twice its width before it.

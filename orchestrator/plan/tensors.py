@@ -41,7 +41,6 @@ Role = Literal[
 
 #: Families whose cache is understood and whose weights are not.
 UNCOUNTED = {
-    "nemotron_h": "Mamba layers",
     "deepseek_v4": "compressors",
     "kimi_linear": "delta attention",
     "kimi_k3": "delta attention",
@@ -66,8 +65,10 @@ def tensors(shape: Shape, tensor: int = 1, *, merged: bool = True) -> Iterator[T
     for name in ("hidden", "vocab", "heads", "head_dim"):
         if not getattr(shape, name):
             raise Unknown(f"the configuration lacks {_KEYS[name]}, so the weights cannot be counted")
-    if shape.family in UNCOUNTED or any(layer.queries < 0 for layer in shape.layers):
-        what = UNCOUNTED.get(shape.family, "layers without attention_other_setting")
+    what = shape.uncounted or UNCOUNTED.get(shape.family, "")
+    if not what and any(layer.queries < 0 for layer in shape.layers):
+        what = "layers without attention_other_setting"
+    if what:
         raise Unknown(f"the weights of its {what} cannot be counted; give their size (--weight-bytes)")
     rows = ceil(shape.vocab / tensor / 64) * 64 if merged else shape.vocab
     yield Tensor("embedding", rows * shape.hidden)
@@ -109,6 +110,9 @@ def _mixing(shape: Shape, layer: Layer, index: int, tensor: int, *, merged: bool
             wide = shape.latent.query or shape.hidden if shape.latent else shape.hidden
             own = wide * shape.index_heads * layer.index + shape.hidden * (layer.index + shape.index_heads)
             yield Tensor("latent", own, index)
+        return
+    if layer.own:
+        yield Tensor("recurrent", layer.own // tensor, index)
         return
     if layer.kind == "recurrent":
         yield from _recurrent(shape, index, tensor, merged=merged)
@@ -172,8 +176,11 @@ def _feeding(shape: Shape, index: int, tensor: int, *, merged: bool) -> Iterator
     both = 2 if shape.gated else 1
     if has_experts:
         width = ceil(shape.expert_width / tensor)
-        total = shape.experts * width * hidden
-        if merged:
+        wide = shape.expert_hidden or hidden
+        total = shape.experts * width * wide
+        if wide != hidden:
+            yield Tensor("latent", 2 * hidden * wide, index)
+        if merged or both == 1:
             yield Tensor("experts_gate_up", both * total, index)
         else:
             yield Tensor("experts_gate", total, index)

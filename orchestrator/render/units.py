@@ -56,6 +56,8 @@ def runtime_files(deployment: Deployment, parts: RuntimeParts) -> tuple[Rendered
         deployment=deployment,
         user=RUNTIME_USER,
         exec_start=command_line(parts.argv),
+        before=[" ".join(map(quoted, words)) for words in parts.before],
+        after=[" ".join(map(quoted, words)) for words in parts.after],
         environment=[assignment(name, value) for name, value in sorted(parts.environment.items())],
         environment_file=f"{CURRENT}/{SECRET_ENVIRONMENT}" if parts.secret_environment else None,
         credentials={name: f"{CURRENT}/runtime/{name}" for name in sorted(parts.credentials)},

@@ -29,8 +29,12 @@ HOST_OUTCOME = {
     "error": (ERROR, None),
     "log": (str, None),
     "changes": [str],
+    "attestation": (str, None),
 }
 KEYS: dict[str, Any] = {
+    "doctor": {
+        "findings": [{"host": str, "cause": str, "means": str, "change": str, "lines": [str], "runtime": (str, None)}],
+    },
     "detect": {
         "hosts": [
             {
@@ -107,11 +111,28 @@ KEYS: dict[str, Any] = {
                     "source": str,
                 },
             ],
+            "moved": [{"kind": str, "name": str, "before": (str, None), "after": (str, None), "means": [str]}],
+            "asked": dict,
+        },
+    },
+    "bundle": {
+        "bundle": {
+            "digest": str,
+            "files": int,
+            "bytes": int,
+            "lock": str,
+            "path": str,
+            "signed_by": str,
+            "copied": int,
+            "removed": int,
+            "command": ({"version": str, "python": str, "arch": str, "glibc": str}, None),
+            "without_command": (str, None),
         },
     },
     "render": {"files": [{"path": str, "mode": str, "sha256": str}]},
     "up": {"hosts": [HOST_OUTCOME]},
     "down": {"hosts": [HOST_OUTCOME]},
+    "rollback": {"hosts": [HOST_OUTCOME]},
     "verify": {
         "checks": [
             {
@@ -135,11 +156,21 @@ KEYS: dict[str, Any] = {
                 "drift": [{"kind": str, "name": str, "expected": str, "found": str}],
                 "serving": bool,
                 "gpus": [GPU],
+                "trusts": (str, None),
                 "profile": (str, None),
                 "llm": (str, None),
                 "runtime": (str, None),
                 "context_tokens": (int, None),
                 "accepted": (str, None),
+                "left": ({"release": str, "why": str, "when": str}, None),
+                "disk": (
+                    {"bytes": int, "present_bytes": int, "former_bytes": int, "former": [{"id": str, "bytes": int}]},
+                    None,
+                ),
+                "against": (
+                    {"host": str, "differences": [{"kind": str, "name": str, "expected": str, "found": str}]},
+                    None,
+                ),
                 "error": (ERROR, None),
             },
         ],

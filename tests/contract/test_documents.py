@@ -114,3 +114,12 @@ def test_the_check_of_keys_can_fail() -> None:
         ".files[0].sha256 is missing",
         ".files[0].mode is int, not str",
     ]
+
+
+def test_the_doctor_s_keys_are_there_and_a_finding_is_exit_1(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "boot.log").write_text("OSError: [Errno 98] Address already in use\n", encoding="utf-8")
+    found = document(capsys, "doctor", "--log", str(tmp_path / "boot.log"), "--runtime", "vllm", code=1)
+    assert missing(found, KEYS["doctor"]) == []
+    assert [one["cause"] for one in found["findings"]] == ["port_taken"]

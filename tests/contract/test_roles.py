@@ -85,7 +85,7 @@ def test_what_the_line_gives_is_what_the_roles_take(lock: tuple[Parts, Lock]) ->
 
 def manifest_of(locked: Lock) -> Manifest:
     told = Told(
-        archive={"/opt/agentrig/apt/Packages": "0" * 64},
+        archive={"/opt/agentrig/apt/Packages": "0" * 64, "/etc/apt/apt.conf.d/52agentrig": "0" * 64},
         masked=("nginx.service",),
         before={"packages": {"nginx": None, "agentrig-test-greeting": None}, "listeners": []},
     )

@@ -106,7 +106,7 @@ class Shared:
             kept = self._run(site)
             site.purge()
             return kept
-        for name in ("store", "keys", "lab/deploy.lock"):
+        for name in ("store", "keys", "lab/deploy.lock", "lab/deploy.lock.sig"):
             _copy(self.folder / "state" / name, site.rig.state / name)
         site.ask_for(FIRST)
         site.make_host()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from tests.golden import runtimes
 from tests.golden.cases import CASES, Case, expected, kept
 
 
@@ -13,3 +16,10 @@ def test_the_tree_is_as_it_is_kept(case: Case) -> None:
     assert sorted(now) == sorted(before)
     for path, content in now.items():
         assert content == before[path], f"{case.profile}/{path} moved: if it was meant, python -m tests.golden.renew"
+
+
+def test_every_profile_is_served_by_each_runtime_or_says_why_not() -> None:
+    now, before = runtimes.table(), json.loads(runtimes.KEPT.read_text(encoding="utf-8"))
+    for profile, rows in now.items():
+        assert rows == before.get(profile), f"{profile} moved: if it was meant, python -m tests.golden.runtimes"
+    assert now.keys() == before.keys()

@@ -29,7 +29,8 @@ class Rig:
 
     @property
     def env(self) -> dict[str, str]:
-        return os.environ | {"AGENTRIG_STATE": str(self.state), "HF_ENDPOINT": NO_HUB} | self.environment
+        away = {"HF_ENDPOINT": NO_HUB, "AGENTRIG_RELEASES": NO_HUB}
+        return os.environ | {"AGENTRIG_STATE": str(self.state)} | away | self.environment
 
     def small(self, name: str = "small", **more: Any) -> str:
         """Write a profile like ``cpu`` with a small window beside the lock and give its name; ``more`` goes into it."""

@@ -171,7 +171,11 @@ def test_lab_down_leaves_nothing_on_this_machine(own: Rig) -> None:
     with pytest.raises(ConnectionRefusedError), socket.create_connection((str(place.hostname), int(place.port or 0))):
         pass
     rest = {str(path.relative_to(own.state)) for path in own.state.rglob("*") if path.is_file()}
-    assert {path for path in rest if not path.startswith(("store/", "keys/"))} == {"lab/deploy.lock", "busy"}
+    assert {path for path in rest if not path.startswith(("store/", "keys/"))} == {
+        "lab/deploy.lock",
+        "lab/deploy.lock.sig",
+        "busy",
+    }
 
 
 def family(pid: int) -> set[int]:

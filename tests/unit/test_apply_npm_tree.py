@@ -124,3 +124,33 @@ def test_the_roles_are_told_what_goes_where() -> None:
     assert (found["kind"], [one["digest"] for one in found["parts"]]) == ("npm_tree", ["a" * 64])
     assert found["places"] == dict.fromkeys(top.places, "a" * 64)
     assert found["commands"] == top.commands
+
+
+@pytest.mark.parametrize("bytes_kept", [0, 5, 40])
+def test_a_tarball_that_breaks_off_is_refused_and_leaves_nothing(
+    module: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bytes_kept: int
+) -> None:
+    """Its digest is what the lock names: the registry itself gave half a file."""
+    store, staging = tmp_path / "store", tmp_path / "staging"
+    monkeypatch.setattr(module, "STORE", store)
+    store.mkdir()
+    whole = staging / tarball(tmp_path, {"package/index.js": bytes(range(256)) * 64})
+    broken = whole.read_bytes()[:bytes_kept]
+    digest = hashlib.sha256(broken).hexdigest()
+    (staging / digest).write_bytes(broken)
+    with pytest.raises(module.Refused) as refused:
+        module.build({"kind": "npm_tree", **tree({"node_modules/writer": digest})})
+    assert "writer 1" in str(refused.value)
+    assert list(store.iterdir()) == []
+
+
+def test_what_has_not_arrived_costs_the_host_nothing(
+    module: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "STORE", tmp_path / "store")
+    there = tmp_path / "store" / ("0" * 64) / "file"
+    there.parent.mkdir(parents=True)
+    there.write_text("what was there")
+    with pytest.raises(module.Refused):
+        module.build({"kind": "npm_tree", **tree({"node_modules/writer": "1" * 64})})
+    assert there.exists()

@@ -72,3 +72,28 @@ def test_a_keyring_that_apt_does_not_vouch_for_is_not_kept(away: Path, monkeypat
     updates = [argv for argv in asked if "update" in argv]
     assert len(updates) == 2
     assert all("Acquire::AllowInsecureRepositories=false" in argv for argv in updates)
+
+
+def test_an_apt_that_fails_is_a_refusal_of_ours(away: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def said(argv: list[str], *_: object) -> str:
+        raise subprocess.CalledProcessError(100, argv, stderr="E: The sources could not be read.\n")
+
+    del away
+    monkeypatch.setattr(archive_keys, "_said", said)
+    with pytest.raises(UsageError, match=r"could not be fetched: The sources could not be read"):
+        family_keyring("ubuntu")
+
+
+def test_a_keyring_that_cannot_be_kept_leaves_nothing_half_written(away: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unpacked = away / "unpacked"
+    unpacked.mkdir()
+    (unpacked / "ubuntu-archive-keyring.gpg").write_bytes(b"theirs")
+    kept = away / "kept"
+    (kept / "ubuntu-archive-keyring.gpg/in-the-way").mkdir(parents=True)
+    with pytest.raises(OSError, match="directory"):
+        archive_keys._keep(unpacked, "ubuntu-archive-keyring", kept)
+    assert [path.name for path in kept.iterdir()] == ["ubuntu-archive-keyring.gpg"]
+    monkeypatch.setattr(type(unpacked), "chmod", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        archive_keys._keep(unpacked, "ubuntu-archive-keyring", away / "other")
+    assert list((away / "other").iterdir()) == []

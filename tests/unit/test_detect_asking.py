@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import subprocess
 import sys
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -11,11 +12,21 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.detect import Question, ask, read_local
-from orchestrator.detect.readings import parse_reading
+from orchestrator.detect.readings import commands, parse_reading
 from orchestrator.detect.script import Output
 from orchestrator.errors import ProbeGarbled
 from orchestrator.inventory import LOCAL, Host
-from orchestrator.manifest import FileItem, LinkItem, Manifest, PackageItem, TreeItem, UnitItem, compare
+from orchestrator.manifest import (
+    FileItem,
+    GroupItem,
+    LinkItem,
+    Manifest,
+    PackageItem,
+    TreeItem,
+    UnitItem,
+    UserItem,
+    compare,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,9 +109,11 @@ def test_a_unit_is_read_from_systemds_blocks(tmp_path: Path) -> None:
     )
     states = (("active", "enabled"), ("failed", "linked"), ("inactive", ""))
     said = "\n".join(f"ActiveState={active}\nUnitFileState={file}\n" for active, file in states)
+    beside = "on.service /etc/systemd/system/on.service.d/x y.conf\nother.service /etc/systemd/z.conf\n"
     outputs = {"units": Output(said), "sockets": Output("table tcp\n"), "holders": Output("")}
-    assert parse_reading(wanted, outputs).units == (
-        UnitItem(name="on.service", enabled=True, active=True),
+    drop_ins = ("/etc/systemd/system/on.service.d/x y.conf",)
+    assert parse_reading(wanted, outputs | {"drop-ins": Output(beside)}).units == (
+        UnitItem(name="on.service", enabled=True, active=True, drop_ins=drop_ins),
         UnitItem(name="off.service", enabled=False, active=False),
     )
 
@@ -133,3 +146,35 @@ def test_a_child_that_fails_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch)
 
 def test_the_child_process_alone_has_gevent() -> None:
     assert not {"gevent", "pyinfra"} & set(sys.modules)
+
+
+def test_an_account_is_read_with_all_its_groups(tmp_path: Path) -> None:
+    update = {"files": (), "links": (), "users": ("ours", "none"), "groups": ("ours", "none")}
+    wanted = manifest(tmp_path).model_copy(update=update)
+    outputs = {
+        "users": Output("ours:x:990:990::/nonexistent:/bin/bash\n"),
+        "groups": Output("ours:x:990:alice\n"),
+        "members": Output("root:x:0:\nours:x:990:alice\ndocker:x:99:bob,ours\n"),
+        "sockets": Output("table tcp\n"),
+        "holders": Output(""),
+    }
+    reading = parse_reading(wanted, outputs)
+    assert (reading.users, reading.groups) == (("ours",), ("ours",))
+    account = UserItem(name="ours", group="ours", groups=("docker",), home="/nonexistent", shell="/bin/bash")  # noqa: S604 - no process is started
+    assert reading.accounts == (account,)
+    assert reading.memberships == (GroupItem(name="ours", members=("alice",)),)
+
+
+def test_files_beside_a_unit_are_found_wherever_systemd_looks(tmp_path: Path) -> None:
+    unit = UnitItem(name="agentrig-runtime.service", enabled=True, active=True)
+    command = commands(manifest(tmp_path).model_copy(update={"units": (unit,)}))["drop-ins"]
+    ours = ("etc/systemd/system/agentrig-runtime.service.d", "run/systemd/system.control/agentrig-.service.d")
+    others = ("etc/systemd/system/service.d", "etc/systemd/system/agentrig-gateway.service.d")
+    for folder in (*ours, *others):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "x.conf").write_text("")
+        (tmp_path / folder / "x.conf.bak").write_text("")
+    for root in ("/etc/", "/run/", "/usr/"):
+        command = command.replace(f" {root}", f" {tmp_path}{root}")
+    said = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout
+    assert sorted(said.splitlines()) == sorted(f"{unit.name} {tmp_path}/{folder}/x.conf" for folder in ours)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchestrator.apply import Applied
+from orchestrator.apply import Activated, Applied, Swept
 from orchestrator.catalog.loader import load, profile
 from orchestrator.detect import Answer
 from orchestrator.errors import ApplyError, DetectError, LockError, UsageError
@@ -54,6 +54,12 @@ class Rooms:
     after: tuple[Check, ...] = (GOOD,)
     restart_error: ApplyError | None = None
     apply_error: ApplyError | None = None
+    activate_error: Exception | None = None
+    #: Releases that can be made current whatever fails.
+    sound: set[str] = field(default_factory=set)
+    swept: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    #: What a host lacks of the manifest that it is asked about.
+    gone: dict[str, Any] = field(default_factory=dict)
     yes: bool = True
     did: Counter[str] = field(default_factory=Counter)
     unresolved: bool = False
@@ -73,7 +79,8 @@ class Rooms:
             there = self.on_host.get(name)
             reading = None
             if question.manifest:
-                reading = strange() if there is None or name in self.drifted else holding(there)
+                reading = strange() if there is None or name in self.drifted else holding(question.manifest)
+                reading = reading.model_copy(update=self.gone)
             answers[name] = Answer(snapshot=self.snapshots[name] if question.snapshot else None, reading=reading)
         return answers
 
@@ -115,9 +122,18 @@ class Rooms:
             self.drifted.discard(host.name)
         return Applied(changed, release, manifest, Path("log"))
 
-    def activate(self, host: Host, manifest: Manifest, *_: Any) -> None:
+    def activate(self, host: Host, manifest: Manifest, *_: Any) -> Activated:
         self.did["activate"] += 1
+        if self.activate_error and manifest.release not in self.sound:
+            raise self.activate_error
+        changed = int(self.on_host[host.name].release != manifest.release)
         self.on_host[host.name] = manifest
+        return Activated(changed, (f"make release {manifest.release} current",) * changed, Path("log"))
+
+    def sweep(self, host: Host, releases: Sequence[str], *_: Any) -> Swept:
+        self.did["sweep"] += 1
+        self.swept[host.name] = tuple(releases)
+        return Swept(tuple(releases), 1 << 20)
 
     def restart(self, *_: Any) -> float:
         self.did["restart"] += 1
@@ -151,10 +167,15 @@ class Rooms:
             still_resolves=lambda *_: (),
             read_lock=lambda _: self.lock,
             write_lock=lambda _, lock: self.keep(lock),
+            sign_lock=lambda _: pytest.fail("nobody asked to sign a lock"),
+            signed_lock=lambda _: None,
+            sign=self.state.sign,
+            signers=self.state.signers,
             apply=self.apply,
             activate=self.activate,
             restart=self.restart,
             stop=lambda *_: self.did.update(["stop"]),
+            sweep=self.sweep,
             remove=lambda *_, **__: pytest.fail("nothing is removed here"),
             reach=reach,
             accept=lambda *_: self.checks,
@@ -174,7 +195,7 @@ class Rooms:
 
 def holding(manifest: Manifest) -> Reading:
     """A reading in which all that the manifest declares is there."""
-    return Reading(listeners=manifest.listeners)
+    return Reading(**{name: getattr(manifest, name) for name in Reading.model_fields})
 
 
 def strange() -> Reading:

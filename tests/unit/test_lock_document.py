@@ -8,6 +8,7 @@ import pytest
 from orchestrator.errors import LockError, UsageError
 from orchestrator.lock import read, write
 from orchestrator.lockfile import Artefact, HostLock, Lock
+from orchestrator.state import State
 from tests.unit.lock_stand_ins import deployment
 
 if TYPE_CHECKING:
@@ -21,13 +22,13 @@ LOCK = Lock(agentrig="0", hosts={"one": HOST}, artefacts=(ONE,))
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "rig" / "deploy.lock"
-    write(path, LOCK)
+    write(path, LOCK, State(tmp_path / "state").sign)
     return path
 
 
 def test_what_was_written_is_read(path: Path) -> None:
     assert read(path) == LOCK
-    assert [one.name for one in path.parent.iterdir()] == ["deploy.lock"]
+    assert sorted(one.name for one in path.parent.iterdir()) == ["deploy.lock", "deploy.lock.sig"]
 
 
 def test_no_file_is_no_lock(tmp_path: Path) -> None:
@@ -88,4 +89,4 @@ def test_what_is_no_lock_is_refused(tmp_path: Path, text: str) -> None:
 def test_a_folder_that_cannot_be_written_is_told(path: Path) -> None:
     (path.parent / "file").write_text("")
     with pytest.raises(LockError, match="the lock cannot be written"):
-        write(path.parent / "file" / "deploy.lock", LOCK)
+        write(path.parent / "file" / "deploy.lock", LOCK, State(path.parent).sign)

@@ -106,3 +106,35 @@ def test_no_token_is_in_what_the_lock_says_of_a_gated_llm(
     top, _ = resolve_weights(LARGE, TARGET, Store(tmp_path / "store"))
     assert "maker/large is gated" in str(top.why)
     assert TOKEN not in top.to_json()
+
+
+def test_who_forbids_implicit_tokens_has_none_sent(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    keyring(monkeypatch, "of the keyring")
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_IMPLICIT_TOKEN", True)
+    assert hub_token.token() is None
+    hub.list_files("maker/large")
+    assert set(mirror.tokens) == {""}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "given"),
+    [
+        ("http://mirror.example", None),
+        ("http://127.0.0.1.mirror.example:80", None),
+        ("HTTP://10.0.0.1/hub", None),
+        ("http://user@mirror.example", None),
+        ("https://mirror.example", "of the keyring"),
+        ("http://127.0.0.1:9", "of the keyring"),
+        ("http://localhost:8000/hub", "of the keyring"),
+        ("http://[::1]:8000", "of the keyring"),
+        ("", "of the keyring"),
+    ],
+)
+def test_a_keyring_s_token_goes_over_no_network_in_clear_text(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch, endpoint: str, given: str | None
+) -> None:
+    del mirror
+    keyring(monkeypatch, "of the keyring")
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    assert hub_token.token() == given

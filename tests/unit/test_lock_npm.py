@@ -99,6 +99,12 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a folder above the tree": ({"../../etc": entry()}, "where nothing of ours may go"),
     "a folder of this machine": ({"sly": entry(link=True)}, "where nothing of ours may go"),
     "a version that is a path": ({"sly": entry("../1")}, "where nothing of ours may go"),
+    "a name that npm would read as an option": (
+        {"sly": entry(name="--registry=x")},
+        "'--registry=x', which is no name",
+    ),
+    "a name that is a place": ({"sly": entry(name="../sly")}, "which is no name"),
+    "a folder that is an option": ({"-g": entry()}, "'-g', which is no name"),
     "not for this machine, and needed": ({"sly": entry(os=["win32"])}, "sly is not made for x86_64"),
 }
 

@@ -40,6 +40,7 @@ class Rig:
         monkeypatch.setenv("PIP_NO_INDEX", "1")
         monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
         monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+        monkeypatch.setenv("AGENTRIG_RELEASES", "http://127.0.0.1:9")
         self.in_reach(there=True)
 
     def in_reach(self, *, there: bool) -> None:
@@ -182,7 +183,12 @@ def test_an_unknown_name_to_upgrade_is_refused_with_the_nearest(rig: Rig, lock: 
     with pytest.raises(UsageError) as raised:
         rig.lock(lock, upgrade=["helpr"])
     assert raised.value.what == "nothing in the lock is called helpr"
-    assert raised.value.do == "did you mean helper?"
+    assert raised.value.do == "did you mean helper? There is: helper, other-helper, small, small-runtime, xllamacpp"
+
+
+def test_nothing_is_moved_where_there_is_no_lock(rig: Rig) -> None:
+    with pytest.raises(UsageError, match="nothing in the lock is called helper"):
+        rig.lock(upgrade=["helper"])
 
 
 def test_another_interpreter_makes_another_venv_from_the_same_wheels(rig: Rig, lock: Lock) -> None:
@@ -237,12 +243,12 @@ def test_weights_that_are_applied_and_have_no_digest_count_as_missing(rig: Rig, 
     assert (gone.name, gone.digest) == ("large", None)
 
 
-def test_a_runtime_that_is_a_binary_has_no_digest(rig: Rig, lock: Lock) -> None:
+def test_a_binary_whose_archive_nobody_names_has_no_digest(rig: Rig, lock: Lock) -> None:
     real = deployment("small", "Q4", "llama_cpp")
     lock = rig.lock(lock, request=rig.request(deployment=real, rehearsal=SMALL))
     runtime = lock.by_id()[lock.hosts["one"].asked[0]]
     assert (runtime.kind, runtime.digest) == ("binary", None)
-    assert "binary" in str(runtime.why)
+    assert runtime.why == "large has no archive for x86_64 with cpu"
 
 
 def test_a_second_host_takes_what_the_first_has(rig: Rig, lock: Lock) -> None:

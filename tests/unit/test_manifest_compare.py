@@ -9,12 +9,14 @@ import pytest
 from orchestrator.manifest import (
     Before,
     FileItem,
+    GroupItem,
     LinkItem,
     Manifest,
     PackageItem,
     Reading,
     TreeItem,
     UnitItem,
+    UserItem,
     compare,
     restore,
 )
@@ -24,6 +26,7 @@ A, B = "a" * 64, "b" * 64
 FILE = FileItem(path="/opt/x", mode="0640", owner="root", group="ours", sha256=A)
 SSH = Listener(protocol="tcp", address="0.0.0.0", port=22)  # noqa: S104 - as a kernel prints it
 DOOR = Listener(protocol="tcp", address="127.0.0.1", port=8080)
+ACCOUNT = UserItem(name="agentrig-gateway", group="agentrig-gateway", home="/nonexistent", shell="/usr/sbin/nologin")  # noqa: S604 - no process is started
 MANIFEST = Manifest(
     host="h1",
     release="r",
@@ -36,6 +39,8 @@ MANIFEST = Manifest(
     units=(UnitItem(name="agentrig-gateway.service", enabled=True, active=True),),
     users=("agentrig-gateway",),
     groups=("agentrig-gateway",),
+    accounts=(ACCOUNT,),
+    memberships=(GroupItem(name="agentrig-gateway"),),
     tables=("inet agentrig",),
     listeners=(DOOR,),
     before=Before(listeners=(SSH,)),
@@ -124,3 +129,30 @@ def test_secrets_are_compared_with_their_placeholders_put_back() -> None:
     assert compare(MANIFEST, filled)
     assert compare(MANIFEST, restore(filled, {B: A})) == ()
     assert compare(MANIFEST, restore(filled, {A: B})), "another content stays another"
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected", "found"),
+    [
+        ({"group": "staff"}, "group agentrig-gateway", "group staff"),
+        ({"groups": ("docker", "adm")}, "groups none", "groups adm, docker"),
+        ({"home": "/home/x"}, "home /nonexistent", "home /home/x"),
+        ({"shell": "/bin/sh"}, "shell /usr/sbin/nologin", "shell /bin/sh"),
+    ],
+)
+def test_an_account_that_became_another_is_named(changed: dict[str, Any], expected: str, found: str) -> None:
+    rows = told(accounts=(ACCOUNT.model_copy(update=changed),))
+    assert rows == [("user", "agentrig-gateway", expected, found)]
+
+
+def test_who_was_put_into_a_group_of_ours_is_named() -> None:
+    group = GroupItem(name="agentrig-gateway", members=("agentrig-gateway", "mallory"))
+    assert told(memberships=(group,)) == [
+        ("group", "agentrig-gateway", "only its own user", "mallory is in it too"),
+    ]
+
+
+def test_what_changes_a_unit_from_beside_is_named() -> None:
+    unit = MANIFEST.units[0].model_copy(update={"drop_ins": ("/etc/systemd/system/x.d/y.conf",)})
+    rows = told(units=(unit,))
+    assert rows == [("unit", unit.name, "nothing that changes it", "/etc/systemd/system/x.d/y.conf")]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from orchestrator.catalog.loader import load
 from orchestrator.deployment import Parallel
 from orchestrator.errors import CatalogError, UsageError
-from orchestrator.render.runtimes import parts_of
+from orchestrator.render.runtimes import BUILDERS, parts_of
 from orchestrator.render.units import assignment, command_line, quoted
 from tests.unit.rendering import CATALOG, CPU, DUAL
 
@@ -18,7 +19,7 @@ XLLAMACPP = [
     *("-c", "8192", "-np", "1", "-ngl", "0", "-ctk", "f16", "-ctv", "f16", "-fa", "auto"),
     *("--fit", "off", "--cache-ram", "0", "--jinja"),
     *("--chat-template-file", f"{CURRENT}/runtime/chat-template.jinja", "--temp", "0"),
-    *("--metrics", "--no-slots", "--no-webui", "--offline", "--host", "127.0.0.1", "--port", "18080"),
+    *("--metrics", "--no-slots", "--no-webui", "--offline", "-lv", "4", "--host", "127.0.0.1", "--port", "18080"),
     *("--api-key-file", "%d/runtime_key", "-t", "1", "-tb", "2"),
 ]
 
@@ -26,12 +27,12 @@ LLAMA_CPP_ON_TWO_CARDS = [
     *(f"{CURRENT}/artefacts/runtime/llama-server", "-m", f"{CURRENT}/artefacts/llm/tiny.Q4_1.gguf", "--alias", "tiny"),
     *("-c", "24576", "-np", "3", "-ngl", "999", "-sm", "layer", "-ctk", "q8_0", "-ctv", "q8_0", "-fa", "on"),
     *("--fit", "off", "--cache-ram", "0", "--jinja", "--temp", "0"),
-    *("--metrics", "--no-slots", "--no-webui", "--offline", "--host", "127.0.0.1", "--port", "18080"),
+    *("--metrics", "--no-slots", "--no-webui", "--offline", "-lv", "4", "--host", "127.0.0.1", "--port", "18080"),
     *("--api-key-file", "%d/runtime_key"),
 ]
 
 VLLM = [
-    *(f"{CURRENT}/artefacts/runtime/bin/vllm", "serve", f"{CURRENT}/artefacts/llm"),
+    *(f"{CURRENT}/artefacts/runtime/bin/vllm", "serve", f"{CURRENT}/artefacts/llm", "--load-format", "safetensors"),
     *("--served-model-name", "big", "--max-model-len", "65536"),
     *("--tensor-parallel-size", "2", "--pipeline-parallel-size", "1", "--kv-cache-dtype", "fp8"),
     *("--gpu-memory-utilization", "0.9", "--max-num-seqs", "2", "--enable-prefix-caching"),
@@ -75,9 +76,8 @@ def test_no_secret_is_in_an_argument(deployment: object) -> None:
     assert not [word for word in parts_of(deployment, CATALOG).argv if "secret" in word]  # type: ignore[arg-type]
 
 
-def test_a_runtime_without_a_builder_is_refused() -> None:
-    with pytest.raises(UsageError, match="ollama has a row in the catalog and no builder"):
-        parts_of(CPU.model_copy(update={"runtime": "ollama"}), CATALOG)
+def test_every_runtime_of_the_catalog_has_a_builder() -> None:
+    assert load().runtimes.keys() == BUILDERS.keys()
 
 
 @pytest.mark.parametrize("deployment", [CPU, DUAL])

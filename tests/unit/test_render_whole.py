@@ -32,6 +32,13 @@ def test_the_same_decision_gives_the_same_bytes(deployment: Deployment) -> None:
 
 
 @BOTH
+def test_no_file_bears_the_name_of_its_host(deployment: Deployment) -> None:
+    """Two hosts of one decision have one release, and one host can be held against the other."""
+    other = deployment.model_copy(update={"host": "another-name"})
+    assert render(deployment, CATALOG) == render(other, CATALOG)
+
+
+@BOTH
 def test_the_decision_is_among_the_files(deployment: Deployment) -> None:
     rendered = render(deployment, CATALOG)
     assert json.loads(content(rendered, "deployment.json")) == deployment.decision()

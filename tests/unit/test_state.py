@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchestrator.errors import BusyError, UsageError
+from orchestrator.line.unused import discard, unused
+from orchestrator.lock import Store
+from orchestrator.lockfile import Artefact, Lock
 from orchestrator.state import State
 
 if TYPE_CHECKING:
@@ -64,3 +67,41 @@ def test_a_state_that_cannot_be_written_is_a_line(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as refused, State(tmp_path / "file" / "state").alone("up"):
         pass
     assert "AGENTRIG_STATE" in refused.value.do
+
+
+def blob(state: State, text: str) -> Artefact:
+    digest = Store(state.store).add_file(named(state.root / "file", text))
+    return Artefact(kind="file", name=text, version="1", digest=digest, source="a test")
+
+
+def named(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_what_no_known_lock_names_is_told_and_goes_when_asked(tmp_path: Path) -> None:
+    state = State(tmp_path / "state")
+    state.root.mkdir()
+    used, elsewhere, gone = blob(state, "used"), blob(state, "elsewhere"), blob(state, "gone")
+    for folder, artefact in (("here", used), ("there", elsewhere)):
+        (tmp_path / folder).mkdir()
+        named(tmp_path / folder / "deploy.lock", Lock(agentrig="0", artefacts=(artefact,)).to_json())
+    state.remember_lock(tmp_path / "there/deploy.lock")
+    state.remember_lock(tmp_path / "lost/deploy.lock")
+    found = unused(state, tmp_path / "here/deploy.lock")
+    assert [path.name for path in found.blobs] == [gone.key]
+    assert found.lost == (tmp_path / "lost/deploy.lock",)
+    store = Store(state.store)
+    assert all(store.has(str(one.digest)) for one in (used, elsewhere, gone)), "nothing goes by being told"
+    discard(found)
+    assert [store.has(str(one.digest)) for one in (used, elsewhere, gone)] == [True, True, False]
+
+
+def test_where_no_lock_is_known_nothing_counts_as_unused(tmp_path: Path) -> None:
+    state = State(tmp_path)
+    blob(state, "kept")
+    with pytest.raises(UsageError):
+        unused(state, tmp_path / "deploy.lock")
+    (tmp_path / "deploy.lock").write_text("half a lo")
+    with pytest.raises(UsageError):
+        unused(state, tmp_path / "deploy.lock")

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import UsageError
-from orchestrator.render.runtimes import llama_cpp, vllm, xllamacpp
+from orchestrator.render.runtimes import (
+    exllama,
+    external,
+    llama_cpp,
+    ollama,
+    sglang,
+    tensorrt_llm,
+    vllm,
+    xllamacpp,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,14 +24,19 @@ if TYPE_CHECKING:
     from orchestrator.render.runtimes.shared import RuntimeParts
 
 BUILDERS: dict[str, Callable[[Deployment, Catalog], RuntimeParts]] = {
+    "exllama": exllama.build,
+    "external": external.build,
     "llama_cpp": llama_cpp.build,
+    "ollama": ollama.build,
+    "sglang": sglang.build,
+    "tensorrt_llm": tensorrt_llm.build,
     "vllm": vllm.build,
     "xllamacpp": xllamacpp.build,
 }
 
 
 def parts_of(deployment: Deployment, catalog: Catalog) -> RuntimeParts:
-    """Give how the deployment's runtime is started; raises UsageError where no builder knows it."""
+    """Give how the deployment's runtime is started; raises UsageError, CatalogError for what it cannot be told."""
     builder = BUILDERS.get(deployment.runtime)
     if builder is None:
         raise UsageError(

@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.render.runtimes.shared import (
+    CHAT_TEMPLATE,
     CREDENTIALS,
     RUNTIME_ARTEFACT,
     RUNTIME_KEY,
     RuntimeParts,
     chat_template,
+    first_part,
     gpu_environment,
     kv_type,
+    safe_weights,
     start_timeout,
     weight_file,
 )
-from orchestrator.rendered import CURRENT
 
 if TYPE_CHECKING:
     from orchestrator.catalog.rows import Catalog, LlmRow
@@ -42,6 +44,8 @@ PLAIN_KV_TYPES = frozenset({"f32", "f16", "bf16"})
 PACKAGES = ("libgomp1",)
 #: More layers than any llm has: all of them on the cards.
 ALL_LAYERS = "999"
+#: The least verbosity at which it logs what it takes of the memory (tried: b11549 says nothing of it at 3, its own).
+LOGS_MEMORY = "4"
 #: Sampling keys of an llm's row -> llama-server's flags for its defaults.
 SAMPLING_FLAGS = {
     "temperature": "--temp",
@@ -55,11 +59,14 @@ SAMPLING_FLAGS = {
 def build(deployment: Deployment, catalog: Catalog) -> RuntimeParts:
     """Give how llama-server is started; raises UsageError for a cache type that it lacks."""
     row = catalog.llms[deployment.llm]
+    safe_weights(row, deployment.quant)
+    program = (f"{RUNTIME_ARTEFACT}/llama-server", *server_flags(deployment, row))
+    argv, finder = first_part(program, weight_file(row, deployment.quant))
     return RuntimeParts(
-        argv=(f"{RUNTIME_ARTEFACT}/llama-server", *server_flags(deployment, row)),
+        argv=argv,
         environment=gpu_environment(deployment) | processor_environment(deployment),
         credentials={"runtime_key": f"{RUNTIME_KEY}\n"},
-        files=chat_template(row, deployment.runtime),
+        files=(*finder, *chat_template(row, deployment.runtime)),
         uses_gpus=bool(deployment.gpus),
         makes_code=bool(deployment.gpus),
         packages=PACKAGES,
@@ -76,20 +83,23 @@ def processor_environment(deployment: Deployment) -> dict[str, str]:
 
 
 def server_flags(deployment: Deployment, row: LlmRow) -> tuple[str, ...]:
-    """Give llama-server's flags: what is loaded, how much memory it takes, where it listens.
+    """Give llama-server's flags but the llm's file: how much memory it takes, how it talks, where it listens.
 
     ``-c`` is the whole cache, which the server divides by its slots. ``--fit off`` keeps it from changing what was
     planned, and ``--cache-ram 0`` from taking memory that the ledger does not count.
     """
     return (
-        *("-m", weight_file(row, deployment.quant), "--alias", deployment.served_name),
+        *("--alias", deployment.served_name),
         *("-c", str(deployment.context_tokens * deployment.slots), "-np", str(deployment.slots)),
         *_placement(deployment),
         *_cache(deployment),
         *("--fit", "off", "--cache-ram", "0", "--jinja"),
-        *(("--chat-template-file", f"{CURRENT}/runtime/chat-template.jinja") if _has_template(deployment, row) else ()),
+        *(("--chat-template-file", CHAT_TEMPLATE) if deployment.runtime in row.chat_template else ()),
+        *_reasoning(deployment, row),
+        *_drafting(deployment, row),
         *_sampling(row),
         *("--metrics", "--no-slots", "--no-webui", "--offline"),
+        *("-lv", LOGS_MEMORY),
         *("--host", "127.0.0.1", "--port", str(deployment.runtime_port)),
         *("--api-key-file", f"{CREDENTIALS}/runtime_key"),
         *_threads(deployment),
@@ -107,8 +117,16 @@ def _threads(deployment: Deployment) -> tuple[str, ...]:
     return ("-t", str(deployment.threads), "-tb", str(deployment.threads * 2))
 
 
-def _has_template(deployment: Deployment, row: LlmRow) -> bool:
-    return deployment.runtime in row.chat_template
+def _reasoning(deployment: Deployment, row: LlmRow) -> tuple[str, ...]:
+    """Give how thoughts are taken out of an answer, where the llm's row says (``none``, ``deepseek``, ``auto``)."""
+    word = row.reasoning_parser.get(deployment.runtime)
+    return ("--reasoning-format", word) if word else ()
+
+
+def _drafting(deployment: Deployment, row: LlmRow) -> tuple[str, ...]:
+    """Give speculative decoding by the llm's own drafting head, as many tokens as its row says."""
+    tokens = row.draft_tokens.get(deployment.runtime)
+    return ("--spec-type", "draft-mtp", "--spec-draft-n-max", str(tokens)) if tokens else ()
 
 
 def _placement(deployment: Deployment) -> tuple[str, ...]:

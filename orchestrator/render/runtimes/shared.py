@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import CatalogError, UsageError
 from orchestrator.nouns import Noun
-from orchestrator.render.texts import verbatim
+from orchestrator.render.texts import filled, verbatim
 from orchestrator.rendered import CURRENT, RenderedFile
 
 if TYPE_CHECKING:
@@ -18,9 +19,17 @@ if TYPE_CHECKING:
 RUNTIME_ARTEFACT = f"{CURRENT}/artefacts/runtime"
 LLM_ARTEFACT = f"{CURRENT}/artefacts/llm"
 
+#: Where a runtime that keeps something between its starts keeps it; systemd's ``CacheDirectory`` of its unit.
+HOME = "/var/cache/agentrig-runtime"
+CHAT_TEMPLATE = f"{CURRENT}/runtime/chat-template.jinja"
+FIRST_PART = "runtime/first-part"
+
 #: systemd's specifier for the folder of a unit's credentials; read by the unit, never by a shell.
 CREDENTIALS = "%d"
 RUNTIME_KEY = "{{secret:runtime_key}}"
+
+#: Ends of files that are Python pickles, or may be: reading one runs what it says (PyTorch's own warning).
+PICKLED = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 
 #: Seconds that a runtime may need before it reads its first byte of weights.
 BASE_START_SECONDS = 120
@@ -45,6 +54,11 @@ class RuntimeParts(Noun):
     makes_code: bool = False
     #: True where it needs a folder of its own that outlives a restart.
     needs_home: bool = False
+    #: Where it is started; a runtime that reads files beside itself is started in its home.
+    working_directory: str = "/"
+    #: What its unit runs before it and after its start, as its own user.
+    before: tuple[tuple[str, ...], ...] = ()
+    after: tuple[tuple[str, ...], ...] = ()
     start_timeout_seconds: int
 
 
@@ -59,15 +73,56 @@ def gpu_environment(deployment: Deployment) -> dict[str, str]:
 
 
 def weight_file(row: LlmRow, quant: str) -> str:
-    """Give the path on the host of the one file, or first part, that a runtime opens; raises CatalogError."""
+    """Give the path on the host of the one file, or first part, that a runtime opens; it may be a shell pattern."""
     names = sorted(file.member.rsplit("/", 1)[-1] for file in row.quant(quant).files)
-    if any(sign in names[0] for sign in "*?["):
-        raise CatalogError(
-            f"{row.name} {quant} names its weights by the pattern {names[0]}, and this runtime opens one file",
-            where="catalog/llms",
-            do="name the file, or the first of its parts, in the row",
-        )
     return f"{LLM_ARTEFACT}/{names[0]}"
+
+
+def is_pattern(path: str) -> bool:
+    """Tell whether a path is a pattern: how many parts an llm comes in is known when it is fetched, not here."""
+    return any(sign in path for sign in "*?[")
+
+
+def one_file(row: LlmRow, quant: str) -> str:
+    """Give the path of the llm's one file; raises CatalogError where it may come in parts."""
+    path = weight_file(row, quant)
+    if is_pattern(path):
+        raise CatalogError(
+            f"{row.name} {quant} names its weights by the pattern {path.rpartition('/')[2]}, and this runtime opens "
+            "one file",
+            where="catalog/llms",
+            do="name the file in the row, or choose llama_cpp, which reads parts",
+        )
+    return path
+
+
+def first_part(argv: tuple[str, ...], path: str) -> tuple[tuple[str, ...], tuple[RenderedFile, ...]]:
+    """Give the argument list that opens an llm as ``-m PATH``, and the file that finds the first of its parts.
+
+    Raises CatalogError for a pattern that a shell would read as something else.
+    """
+    if not is_pattern(path):
+        return (argv[0], "-m", path, *argv[1:]), ()
+    if set(path) & set(" \t\n\"'\\`$;&|<>(){}#~!"):
+        raise CatalogError(f"{path} is no pattern of file names", where="catalog/llms", do="correct the llm's row")
+    script = RenderedFile(path=FIRST_PART, content=filled("runtimes/first-part.sh.j2", pattern=path), mode="0755")
+    return (f"{CURRENT}/{FIRST_PART}", *argv), (script,)
+
+
+def safe_weights(row: LlmRow, quant: str) -> None:
+    """Refuse weights that are a program in disguise; raises CatalogError."""
+    for file in row.quant(quant).files:
+        if file.member.lower().endswith(PICKLED):
+            raise CatalogError(
+                f"{row.name} {quant} comes as {file.member}: a pickle runs code when it is read, and is not served",
+                where="catalog/llms",
+                do="name its safetensors or its GGUF in the row",
+            )
+
+
+def compact(value: object) -> str:
+    """Give a value as JSON on one line, keys sorted."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def chat_template(row: LlmRow, runtime: str) -> tuple[RenderedFile, ...]:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from orchestrator.render.runtimes.shared import (
+    CHAT_TEMPLATE,
     LLM_ARTEFACT,
     RUNTIME_ARTEFACT,
     RUNTIME_KEY,
     RuntimeParts,
     chat_template,
+    compact,
     gpu_environment,
     kv_type,
+    safe_weights,
     start_timeout,
 )
-from orchestrator.rendered import CURRENT
 
 if TYPE_CHECKING:
     from orchestrator.catalog.rows import Catalog, LlmRow
@@ -53,6 +54,7 @@ ENVIRONMENT = {
 def build(deployment: Deployment, catalog: Catalog) -> RuntimeParts:
     """Give how vLLM is started; raises UsageError for a cache type that it lacks."""
     row = catalog.llms[deployment.llm]
+    safe_weights(row, deployment.quant)
     return RuntimeParts(
         argv=(f"{RUNTIME_ARTEFACT}/bin/vllm", "serve", LLM_ARTEFACT, *_flags(deployment, row)),
         environment=ENVIRONMENT | gpu_environment(deployment),
@@ -69,6 +71,7 @@ def build(deployment: Deployment, catalog: Catalog) -> RuntimeParts:
 def _flags(deployment: Deployment, row: LlmRow) -> tuple[str, ...]:
     fraction = deployment.memory_fraction
     return (
+        *("--load-format", "safetensors"),
         *("--served-model-name", deployment.served_name, "--max-model-len", str(deployment.context_tokens)),
         *("--tensor-parallel-size", str(deployment.parallel.tensor)),
         *("--pipeline-parallel-size", str(deployment.parallel.pipeline)),
@@ -84,10 +87,11 @@ def _conversation(deployment: Deployment, row: LlmRow) -> tuple[str, ...]:
     tools = row.tool_parser.get(deployment.runtime)
     reasoning = row.reasoning_parser.get(deployment.runtime)
     template = deployment.runtime in row.chat_template
-    sampling = json.dumps(row.sampling, sort_keys=True, separators=(",", ":"))
+    drafted = row.draft_tokens.get(deployment.runtime)
     return (
         *(("--enable-auto-tool-choice", "--tool-call-parser", tools) if tools else ()),
         *(("--reasoning-parser", reasoning) if reasoning else ()),
-        *(("--chat-template", f"{CURRENT}/runtime/chat-template.jinja") if template else ()),
-        *(("--override-generation-config", sampling) if row.sampling else ()),
+        *(("--chat-template", CHAT_TEMPLATE) if template else ()),
+        *(("--override-generation-config", compact(row.sampling)) if row.sampling else ()),
+        *(("--speculative-config", compact({"method": "mtp", "num_speculative_tokens": drafted})) if drafted else ()),
     )

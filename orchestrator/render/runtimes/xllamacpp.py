@@ -10,6 +10,8 @@ from orchestrator.render.runtimes.shared import (
     RUNTIME_KEY,
     RuntimeParts,
     chat_template,
+    one_file,
+    safe_weights,
     start_timeout,
 )
 from orchestrator.render.texts import verbatim
@@ -25,10 +27,12 @@ LAUNCHER = "runtime/llama-server"
 def build(deployment: Deployment, catalog: Catalog) -> RuntimeParts:
     """Give how the launcher is started; raises UsageError for a cache type that llama.cpp lacks."""
     row = catalog.llms[deployment.llm]
+    safe_weights(row, deployment.quant)
     launcher = RenderedFile(path=LAUNCHER, content=verbatim("runtimes/xllamacpp_launcher.py"), mode="0755")
     return RuntimeParts(
         argv=(
             *(f"{RUNTIME_ARTEFACT}/bin/python", "-I", "-B", f"{CURRENT}/{LAUNCHER}"),
+            *("-m", one_file(row, deployment.quant)),
             *server_flags(deployment, row),
         ),
         environment=processor_environment(deployment),

@@ -31,7 +31,8 @@ short_description: Packages of the lock, from an archive on the host itself
 description:
   - Puts the staged packages and the archive's signed lists under C(/opt/agentrig/apt), then installs with apt from
     there and nowhere else; the host's own sources and lists are neither read nor changed. Packages that were not
-    there before are held. A package that was there before is upgraded where it is older than the lock's, else left.
+    there before are held, and unattended upgrades are told to leave them alone. A package that
+    was there before is upgraded where it is older than the lock's, else left.
   - With O(state=absent) the packages that were not there before are purged, those that others need are left.
 options:
   state: {type: str, choices: [present, absent], default: present, description: Installed or taken away.}
@@ -52,6 +53,9 @@ masked: {description: Units that are masked., returned: always, type: list}
 left: {description: What stays on the host and why., returned: when absent, type: list}
 """
 UNITS = pathlib.Path("/etc/systemd/system")
+#: What unattended-upgrades leaves alone (its README, "Unattended-Upgrade::Package-Blacklist": regular expressions that
+#: match from a name's beginning), should somebody take a hold off.
+BLACKLIST = pathlib.Path("/etc/apt/apt.conf.d/52agentrig")
 SOURCE = f"deb [signed-by={APT}/agentrig.gpg] file://{APT} ./\n"
 #: apt reads this archive only, and keeps its lists and its cache away from the host's own.
 APT_OPTIONS = (
@@ -149,6 +153,12 @@ def select(names, what):
     run(["dpkg", "--set-selections"], feed="".join(f"{name} {what}\n" for name in names))
 
 
+def blacklist(names):
+    """Give the file that keeps unattended upgrades away from packages."""
+    lines = "".join('  "^' + re.sub("([.+])", r"[\1]", name) + '$";\n' for name in sorted(names))
+    return f"Unattended-Upgrade::Package-Blacklist {{\n{lines}}};\n"
+
+
 def is_broken():
     """Tell whether dpkg was interrupted: half-configured packages are finished first."""
     return bool(run(["dpkg", "--audit"], fine=(0, 1)).strip())
@@ -169,8 +179,12 @@ def steps_to_install(params, lists, before):
     if missing := list(to_install(debs, versions, before)):
         words = ", ".join(f"{deb['name']} {deb['version']}" for deb in missing)
         yield f"install {words}", lambda: install(missing)
+        _, held = installed(names)  # apt lets go of a hold when it changes the package
     if loose := [name for name in names if before.get(name) is None and name not in held]:
         yield f"hold {', '.join(loose)}", lambda: select(loose, "hold")
+    text = blacklist(name for name in names if before.get(name) is None).encode()
+    if names and (not BLACKLIST.is_file() or BLACKLIST.read_bytes() != text):
+        yield "keep unattended upgrades away from them", lambda: write(BLACKLIST, text)
 
 
 def masked_units(params, before):
@@ -189,6 +203,7 @@ def present(params, *, check):
         if not check:
             action()
     files = {str(path): sha256_of(path) for path in sorted(APT.iterdir()) if path.is_file()} if APT.is_dir() else {}
+    files |= {str(BLACKLIST): sha256_of(BLACKLIST)} if BLACKLIST.is_file() else {}
     return {"changed": bool(changes), "changes": changes, "files": files, "masked": masked_units(params, before)}
 
 
@@ -229,7 +244,7 @@ def absent(params, *, check):
     masked = [unit for unit in params["masked"] if points_at(UNITS / unit) == "/dev/null"]
     masked = [unit for unit in masked if before.get(params["masked"][unit]) is None]
     changes += [f"unmask {unit}" for unit in masked]
-    changes += [f"remove {APT}"] if is_there(APT) else []
+    changes += [f"remove {path}" for path in (APT, BLACKLIST) if is_there(path)]
     litter = [path for path, package in params["litter"].items() if package in gone and is_there(pathlib.Path(path))]
     changes += [f"remove {path}" for path in litter]
     was_there = {name: version for name, version in before.items() if version is not None}
@@ -247,6 +262,7 @@ def absent(params, *, check):
         for path in litter:
             sweep(pathlib.Path(path))
         discard(APT)
+        discard(BLACKLIST)
     return {"changed": bool(changes), "changes": changes, "left": left, "masked": masked}
 
 

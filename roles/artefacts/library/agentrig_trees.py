@@ -9,7 +9,19 @@ import pathlib
 import shutil
 import tarfile
 
-from ansible.module_utils.agentrig import MARKER, STAGING, STORE, Refused, alone, discard, mark, marked, run, sha256_of
+from ansible.module_utils.agentrig import (
+    MARKER,
+    STAGING,
+    STORE,
+    Refused,
+    alone,
+    discard,
+    is_there,
+    mark,
+    marked,
+    run,
+    sha256_of,
+)
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
@@ -18,7 +30,8 @@ short_description: Artefacts of a host, each in the folder of its key
 description:
   - A file artefact is its one part under its own name; a C(venv) is made with the distribution's interpreter and
     filled from its wheels alone, by their hashes, with no bytecode. An C(npm_tree) is its tarballs, each unpacked in
-    its own place; no npm is asked and no script of a package is run.
+    its own place; no npm is asked and no script of a package is run. An C(archive) is a release's tarball without
+    its first folder; its links stay where they lead to something of the same tree.
   - A tree counts only under its marker, C(.agentrig-complete), whose first line is the tree's digest; a tree without
     it, or whose content is no longer what it was, is thrown away and built again.
 options:
@@ -27,7 +40,8 @@ options:
     elements: dict
     required: true
     description:
-      - C(key), C(name), C(kind) file, venv or npm_tree, and C(parts) with C(digest), C(file), C(name), C(version).
+      - C(key), C(name), C(kind) file, venv, npm_tree or archive, and C(parts).
+      - Each part has C(digest), C(file), C(name), C(version).
       - For an npm_tree also C(places), folder -> digest, and C(commands), link -> program.
   incomplete:
     type: list
@@ -135,19 +149,65 @@ def build_npm_tree(tree, folder):
         link.symlink_to(program)
 
 
+def build_archive(tree, folder):
+    """Unpack a release's tarball; its links come last, so that nothing is written through one."""
+    (part,) = tree["parts"]
+    tarball, links = STAGING / part["digest"], {}
+    with tarfile.open(tarball, "r:*") as archive:
+        for member in archive:
+            path = pathlib.PurePosixPath(member.name)
+            if member.isdir() or len(path.parts) < 2:  # noqa: PLR2004 - the first folder is not the release's own
+                continue
+            target = within(folder, str(pathlib.PurePosixPath(*path.parts[1:])))
+            if member.issym():
+                links[target] = member.linkname
+                continue
+            if not member.isfile():
+                raise Refused(f"{part['file']}: {member.name!r} is neither a file, a folder nor a link")
+            target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            with contextlib.closing(archive.extractfile(member)) as content, target.open("wb") as file:
+                shutil.copyfileobj(content, file)
+            target.chmod(0o755 if member.mode & 0o111 else 0o644)
+    link_within(folder, links, part["file"])
+
+
+def link_within(folder, links, name):
+    """Make links, each of which must lead to something in the folder; no link lies behind another."""
+    for link, leads in sorted(links.items()):
+        aim = pathlib.Path(os.path.normpath(link.parent / leads))
+        if pathlib.PurePosixPath(leads).is_absolute() or not aim.is_relative_to(folder) or is_there(link):
+            raise Refused(f"{name}: the link {link.relative_to(folder)} leads out of the tree, or is there twice")
+        if any(parent in links for parent in (*link.parents, *aim.parents)):
+            raise Refused(f"{name}: the link {link.relative_to(folder)} lies behind another")
+        link.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        link.symlink_to(leads)
+    for link in links:
+        if not link.exists() or not link.resolve().is_relative_to(folder.resolve()):
+            raise Refused(f"{name}: the link {link.relative_to(folder)} leads nowhere")
+
+
 def build(tree):
     """Build one tree from nothing, and mark it; one that cannot be finished is taken away."""
     folder = STORE / tree["key"]
-    discard(folder)
     check_parts(tree["parts"])
+    discard(folder)
     folder.mkdir(mode=0o755)
     try:
-        {"file": build_file, "venv": build_venv, "npm_tree": build_npm_tree}[tree["kind"]](tree, folder)
+        builders = {"file": build_file, "venv": build_venv, "npm_tree": build_npm_tree, "archive": build_archive}
+        builders[tree["kind"]](tree, folder)
         return mark(folder)
     except (Refused, OSError):
-        for path in (folder, STAGING / f"wheels-{tree['key'][:12]}"):
-            discard(path)
+        clear_away(tree)
         raise
+    except Exception as error:  # a tarball may break in more ways than its readers name (tarfile, zlib, lzma)
+        clear_away(tree)
+        raise Refused(f"{tree['name']} cannot be built: {type(error).__name__}: {error}") from error
+
+
+def clear_away(tree):
+    """Leave nothing of a tree that cannot be finished."""
+    for path in (STORE / tree["key"], STAGING / f"wheels-{tree['key'][:12]}"):
+        discard(path)
 
 
 def main():

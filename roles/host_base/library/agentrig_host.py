@@ -121,10 +121,37 @@ def user_steps(users):
         if user_of(name) is None:
             command = ["useradd", "--system", "--gid", name, "--no-create-home", "--home-dir", NO_HOME]
             yield f"make user {name}", lambda command=command, name=name: run([*command, "--shell", NO_SHELL, name])
-        missing = [group for group in groups if group_of(group) is None or name not in group_of(group).gr_mem]
-        if missing:
-            command = ["usermod", "--append", "--groups", ",".join(missing), name]
-            yield f"add user {name} to {', '.join(missing)}", lambda command=command: run(command)
+        yield from account_steps(name, groups)
+        for member in sorted(set(group_of(name).gr_mem) - {name} if group_of(name) else ()):
+            if member not in {other["name"] for other in users}:
+                command = ["gpasswd", "--delete", member, name]
+                yield f"take {member} out of group {name}", lambda command=command: run(command)
+
+
+def account_steps(name, groups):
+    """Give a (words, action) pair for all that a user is and should not be, or should be and is not."""
+    about, theirs = user_of(name), {entry.gr_name for entry in grp.getgrall() if name in entry.gr_mem}
+    if theirs != set(groups):
+        command = ["usermod", "--groups", ",".join(groups), name]
+        words = f"put user {name} into {', '.join(groups)}" if groups else f"take user {name} out of all other groups"
+        yield words, lambda: run(command)
+    if about is None:
+        return
+    own = group_of(name)
+    if own is not None and about.pw_gid != own.gr_gid:
+        yield f"give user {name} his own group", lambda: run(["usermod", "--gid", name, name])
+    if about.pw_shell != NO_SHELL:
+        yield f"take the shell of user {name}", lambda: run(["usermod", "--shell", NO_SHELL, name])
+    if about.pw_dir != NO_HOME:
+        yield f"take the home of user {name}", lambda: take_home(name)
+
+
+def take_home(name):
+    """Give a user of ours no home; the system refuses that while a process of his runs (usermod(8), status 8)."""
+    try:
+        run(["usermod", "--home", NO_HOME, name])
+    except Refused as refused:
+        raise Refused(f"{refused}: stop what runs as {name}, then run it again") from refused
 
 
 def present(params):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import time
 import urllib.error
@@ -67,6 +68,8 @@ OWN_FOLDERS = {
     "RuntimeDirectory": "/run",
     "ConfigurationDirectory": "/etc",
 }
+#: Where others put files that change a unit of ours (systemd.unit(5), systemctl(1) "set-property", "edit").
+ADDED = tuple(pathlib.Path(root, "systemd", name) for root in ("/etc", "/run") for name in ("system", "system.control"))
 POLL_SECONDS = 0.2
 #: A unit that systemd had to start this often in one wait is failing.
 FAILING_STARTS = 3
@@ -167,9 +170,23 @@ def start(params):
     write(STARTED / name, params["fingerprint"] + "\n")
 
 
+def drop_ins(name):
+    """Give the files that others put beside the unit, in folders of its name or of what its name begins with."""
+    stem, suffix = pathlib.Path(name).stem, pathlib.Path(name).suffix
+    words = stem.split("-")
+    folders = [f"{name}.d", *(f"{'-'.join(words[:count])}-{suffix}.d" for count in range(len(words) - 1, 0, -1))]
+    return [path for root in ADDED for folder in folders for path in sorted((root / folder).glob("*.conf"))]
+
+
 def started(params, *, check):
     """Bring the links and the unit; give what was done."""
     name, changes = params["name"], []
+    for path in drop_ins(name):
+        changes.append(f"remove {path}")
+        if not check:
+            discard(path)
+            with contextlib.suppress(OSError):
+                path.parent.rmdir()
     for each in params["links"]:
         path = pathlib.Path(each["path"])
         if points_at(path) != each["target"]:
