@@ -82,7 +82,7 @@ def ask(verb: str, platforms: Mapping[str, Mapping[str, object]]) -> dict[str, l
             state.keep_intended(applied.manifest)
             _write_values(host, rendered, lock, snapshot, state)
         elif not applied.changed:
-            state.keep_manifest(applied.manifest, rendered)
+            state.keep_manifest(applied.manifest, rendered, lock.hosts[host.name])
         return applied
 
     made = {one.name: as_host(one) for one in lab.hosts()}

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 @click.option("--pp", "pipeline", type=click.IntRange(1), metavar="N", help="Pipeline parallel.")
 @click.option("--config", type=PATH, metavar="FILE", help="The llm's own config.json.")
 @click.option("--weight-bytes", type=click.IntRange(1), metavar="N", help="Size of all weight files together.")
+@click.option("--draft", metavar="LLM", help="A small LLM that drafts tokens; mtp: heads of its own.")
+@click.option("--draft-quant", metavar="Q", help="How the drafting LLM's weights are stored.")
 @click.option("--cases", type=PATH, metavar="FILE", help="Many, a JSON object a line.")
 @click.option("--configs", type=PATH, metavar="DIR", help="With --cases: files {model, source, fields}.")
 @verb
@@ -40,6 +42,8 @@ def command(
     pipeline: int | None,
     config: Path | None,
     weight_bytes: int | None,
+    draft: str | None,
+    draft_quant: str | None,
     cases: Path | None,
     configs: Path | None,
     as_json: bool,
@@ -56,7 +60,9 @@ def command(
         return 0
     if llm is None or runtime is None or context is None or not gpus:
         raise click.UsageError("Say which LLM, --runtime, --gpu and --context, or give --cases.")
-    named = Named(llm, runtime, gpus, context, slots, quant, kv_dtype, tensor, pipeline, config, weight_bytes)
+    named = Named(
+        llm, runtime, gpus, context, slots, quant, kv_dtype, tensor, pipeline, config, weight_bytes, draft, draft_quant
+    )
     answer = estimate_named(named, catalog)
     if as_json:
         show_json(answer)
@@ -71,7 +77,8 @@ def estimate_lines(llm: str, answer: dict[str, Any]) -> list[str]:
     lines = [f"{llm}: {words[answer['verdict']]}" + (f" ({answer['confidence']})" if answer["confidence"] else "")]
     lines += [f"  {answer['reason']}"] if answer["reason"] else []
     for index, gpu in enumerate(answer["per_gpu"]):
-        parts = ("weights", "kv", "compute", "reserve", "capacity")
+        drafted = [] if gpu["draft_mib"] is None else ["draft"]
+        parts = ["weights", *drafted, "kv", "compute", "reserve", "capacity"]
         shown = [f"{part} {'?' if gpu[f'{part}_mib'] is None else format(gpu[f'{part}_mib'], '.0f')}" for part in parts]
         lines.append(f"  GPU {index}: {', '.join(shown)} MiB")
     if answer["max_context_tokens"] is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -74,7 +75,26 @@ def command(
         show_json(documents[0] | ({"plans": documents} if len(documents) > 1 else {}))
         return 0
     for place, planned in enumerate(plans):
-        click.echo(explained(planned, catalog, wishes) if explain else "\n".join(planned.lines()))
+        click.echo(_folded(explained(planned, catalog, wishes) if explain else "\n".join(planned.lines())))
         if others:
             click.echo("\n" + side_by_side(planned, supposed[place]), nl=False)
     return 0
+
+
+def _folded(page: str) -> str:
+    """Fold the long lines of a page to the width of the person's terminal; a pipe gets them whole."""
+    if not sys.stdout.isatty():
+        return page
+    from shutil import get_terminal_size
+    from textwrap import fill
+
+    width = get_terminal_size().columns
+    lines = []
+    for line in page.split("\n"):
+        lead = " " * (len(line) - len(line.lstrip(" -")))
+        lines.append(
+            line
+            if len(line) <= width
+            else fill(line, width, subsequent_indent=lead, break_long_words=False, break_on_hyphens=False)
+        )
+    return "\n".join(lines)

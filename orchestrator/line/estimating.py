@@ -36,6 +36,8 @@ class Named:
     pipeline: int | None = None
     config: Path | None = None
     weight_bytes: int | None = None
+    draft: str | None = None
+    draft_quant: str | None = None
 
 
 def estimate_named(named: Named, catalog: Catalog) -> dict[str, Any]:
@@ -50,11 +52,13 @@ def estimate_named(named: Named, catalog: Catalog) -> dict[str, Any]:
         "tp": named.tensor,
         "pp": named.pipeline,
         "weight_bytes": named.weight_bytes,
+        "draft": named.draft,
+        "draft_quant": named.draft_quant,
         **_cards(named.gpus, catalog),
     }
     configs: dict[str, Mapping[str, Any]] = {}
     if named.config is not None:
-        configs[named.llm] = _object(named.config, named.config.read_text(encoding="utf-8"))
+        configs[named.llm] = _object(named.config, _text(named.config))
     else:
         line |= _from_catalog(named, catalog)
     known = {key: value for key, value in line.items() if value is not None}
@@ -83,20 +87,38 @@ def _from_catalog(named: Named, catalog: Catalog) -> dict[str, Any]:
 def estimate_file(cases: Path, configs: Path | None, catalog: Catalog) -> Iterator[dict[str, Any]]:
     """Give the estimate of each line; raises UsageError for a line that is no object, or carries a measurement."""
     known = knowledge(catalog, _configurations(configs) if configs else {})
-    with cases.open(encoding="utf-8") as lines:
-        for number, text in enumerate(lines, 1):
-            if text.strip():
-                yield estimate_line(_object(cases, text, number), known, catalog)
+    for number, text in enumerate(_text(cases).split("\n"), 1):
+        if text.strip():
+            yield estimate_line(_object(cases, text, number), known, catalog)
 
 
 def _configurations(folder: Path) -> dict[str, Mapping[str, Any]]:
     """Read the configurations of a folder, each ``{model, source, fields}``; others are left out."""
+    if not folder.is_dir():
+        raise UsageError(
+            "there is no such folder", where=str(folder), do="give the folder that holds the configurations"
+        )
     found = {}
     for path in sorted(folder.glob("*.json")):
-        document = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            document = json.loads(_text(path))
+        except json.JSONDecodeError as error:
+            raise UsageError(
+                f"not JSON: {error}", where=str(path), do="mend it, or take it out of the folder"
+            ) from error
         if isinstance(document, dict) and isinstance(document.get("fields"), dict) and document.get("model"):
             found[str(document["model"])] = document["fields"]
     return found
+
+
+def _text(path: Path) -> str:
+    """Read a file that a person named; raises UsageError for a folder, and for what is no text."""
+    if path.is_dir():
+        raise UsageError("it is a folder", where=str(path), do="give a file")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError("it is no text in UTF-8", where=str(path), do="give a file of text") from error
 
 
 def _object(path: Path, text: str, line: int = 1) -> dict[str, Any]:

@@ -54,6 +54,11 @@ class Buffer:
         held = self.each * context
         return max(self.output + min(held, self.most), held + self.layer)
 
+    def beside(self, other: Buffer) -> Buffer:
+        """Give this buffer with another llm's on the same card."""
+        top = max(other.output, other.layer)
+        return Buffer(self.output + top, self.layer + top, self.each + other.each, self.most + other.most)
+
 
 def buffers(shape: Shape, step: Step, cards: int) -> tuple[Buffer, ...]:
     """Give the buffer of each card; the last one holds the output."""

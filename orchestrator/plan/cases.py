@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.catalog.loader import find_gpu
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 #: Keys that only a measurement has.
 MEASURED = ("measured", "quote", "consistent", "answerable", "judged")
 
+#: No card has so many GiB.
+LARGEST_GIB = 1e6
+#: No count, size or memory of a line is larger than this.
+MOST = 10**15
+#: What ``draft`` says of an llm that drafts with heads of its own (multi-token prediction).
+HEAD = "mtp"
 _SIZE = re.compile(r"([\d.]+)\s*(GiB|MiB|GB)", re.IGNORECASE)
 _UNITS = {"gib": 1024.0, "mib": 1.0, "gb": 1000.0**3 / 1024**2}
 _RUNTIMES = (
@@ -93,8 +100,8 @@ def _request(line: Mapping[str, Any], known_llms: Known, catalog: Catalog) -> Es
         shape = known_llms.shape(model, logged if isinstance(logged := line.get("arch"), dict) else {})
     except Unknown as unknown:
         shape = unknown
-    quant = line.get("quant")
-    return EstimateRequest(
+    quant = _name(line, "quant")
+    asked = EstimateRequest(
         model=model,
         shape=shape,
         runtime=runtime,
@@ -109,7 +116,7 @@ def _request(line: Mapping[str, Any], known_llms: Known, catalog: Catalog) -> Es
         tensor=tensor,
         pipeline=pipeline,
         fraction=_figure(line, "gpu_memory_utilization", 1.0),
-        version=line.get("runtime_version"),
+        version=_name(line, "runtime_version"),
         batch=_whole(line, "max_num_batched_tokens") or _whole(line, "n_ubatch"),
         requests=_whole(line, "max_num_seqs"),
         eager=str(line.get("enforce_eager") or "").casefold() in ("1", "true"),
@@ -119,8 +126,32 @@ def _request(line: Mapping[str, Any], known_llms: Known, catalog: Catalog) -> Es
         compressed=bool(mla) if mla is not None else flash,
         sliding_share=_figure(line, "swa_full_tokens_ratio", 1.0),
         offloaded=bool(line.get("partial_cpu_offload")),
-        draft_head="mtp" in words(model),
+        draft_head="mtp" in words(model) or line.get("draft") == HEAD,
         element=4.0 if quant and re.search("float32|fp32", str(quant)) else 2.0,
+    )
+    return replace(asked, draft=_draft(line, asked, known_llms))
+
+
+def _draft(line: Mapping[str, Any], asked: EstimateRequest, known_llms: Known) -> EstimateRequest | None:
+    """Give what is asked of a small llm that drafts tokens, None where none does; raises Unknown."""
+    name = line.get("draft")
+    if name is None or name == HEAD:
+        return None
+    if not isinstance(name, str) or not name.strip():
+        raise Unknown(f"draft is {name!r}; name a small llm, or {HEAD} for the llm's own heads")
+    shape: Shape | Unknown
+    try:
+        shape = known_llms.shape(name)
+    except Unknown as unknown:
+        shape = unknown
+    return replace(
+        asked,
+        model=name,
+        shape=shape,
+        quant=_name(line, "draft_quant") or asked.quant,
+        weight_bytes=_figure(line, "draft_weight_bytes", 1e15),
+        weight_mib_a_card=None,
+        draft_head=False,
     )
 
 
@@ -133,9 +164,19 @@ def _whole(line: Mapping[str, Any], key: str) -> int | None:
         number = int(value)
     except (TypeError, ValueError, OverflowError):
         raise Unknown(f"{key} is {value!r}, which is no number") from None
-    if number < 0:
-        raise Unknown(f"{key} is {number}, which cannot be")
+    if not 0 <= number <= MOST:
+        raise Unknown(f"{key} is {number if number < 0 else 'beyond all bounds'}, which cannot be")
     return number
+
+
+def _name(line: Mapping[str, Any], key: str) -> str | None:
+    """Give a name of a line, None where it is silent; raises Unknown for what is neither a name nor a number."""
+    value = line.get(key)
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= MOST:
+        return str(value)
+    raise Unknown(f"{key} is {value!r:.40}, which is no name")
 
 
 def _figure(line: Mapping[str, Any], key: str, most: float) -> float | None:
@@ -153,6 +194,8 @@ def _bytes(line: Mapping[str, Any]) -> float | None:
     for key in ("weight_bytes", "model_size", "quant"):
         value = line.get(key)
         if isinstance(value, (int, float)) and not isinstance(value, bool):
+            if not 0 < value <= MOST:
+                raise Unknown(f"{key} is no size in bytes that files have")
             return float(value)
         text = str(value or "")
         found = _SIZE.search(text)
@@ -190,7 +233,9 @@ def _plain(name: str) -> str:
 def _each(value: Any, count: int) -> list[float | None]:
     """Give one figure in MiB a card, from one in GiB for all or a list of them."""
     given = value if isinstance(value, list) else [value] * count
-    figures = [1024.0 * one if isinstance(one, (int, float)) and one > 0 else None for one in given[:count]]
+    figures = [
+        1024.0 * one if isinstance(one, (int, float)) and 0 < one < LARGEST_GIB else None for one in given[:count]
+    ]
     return [*figures, *[None] * (count - len(figures))]
 
 

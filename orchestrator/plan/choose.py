@@ -12,10 +12,11 @@ from orchestrator.plan.external import endpoint
 from orchestrator.plan.hardware import require_hardware
 from orchestrator.plan.interpreters import require_interpreters
 from orchestrator.plan.layout import CALLS_A_USER
-from orchestrator.plan.memory import POOLED, Choice, confidence, shares
+from orchestrator.plan.memory import POOLED, Choice, shares
 from orchestrator.plan.reasons import place, reasons, second
 from orchestrator.plan.setting import Setting
 from orchestrator.plan.sidecar import Sidecar, beside, reason, rows
+from orchestrator.plan.sureness import confidence
 from orchestrator.plan.wishes import Asked, wishes_of
 
 if TYPE_CHECKING:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.plan.families import dense_layers, index_heads, own_layers
 from orchestrator.plan.named import WITHOUT_GATE, family_of, refuse_strangers
-from orchestrator.plan.numbers import first, need, number, table
+from orchestrator.plan.numbers import first, need, number, share, table
 from orchestrator.plan.parts import dense_width, pattern, shared_width, uncounted, without_own_cache
 from orchestrator.plan.shape import Kind, Latent, Layer, Linear, Shape, Unknown, Vision
+from orchestrator.plan.stored import left_alone, stored_as
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,14 +56,15 @@ def shape_of(config: Mapping[str, Any]) -> Shape:
         uncounted=uncounted(family, fields),
         tied=bool(fields.get("tie_word_embeddings", False)),
         window=number(fields, "max_position_embeddings"),
-        rotary=int(head_dim * float(fields.get("partial_rotary_factor") or 1)),
+        rotary=int(head_dim * share(fields, "partial_rotary_factor")),
         rotary_stretch=_stretch(fields),
         output_gate=bool(fields.get("attn_output_gate", False)) or family.startswith(("qwen3_5", "qwen3_next")),
         value_is_key=bool(fields.get("attention_k_eq_v", False)),
         latent=_latent(fields),
         linear=_linear(fields),
         vision=_vision(config, family),
-        stored_as=str(table(fields, "quantization_config").get("quant_method") or ""),
+        stored_as=stored_as(fields),
+        left_alone=left_alone(fields),
         family=family,
         index_heads=index_heads(family, fields),
     )

@@ -6,27 +6,22 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.plan import constants as known
-from orchestrator.plan.cache import LLAMA_CPP, Store, cache_bytes, capacity_tokens, state_bytes, token_bytes
+from orchestrator.plan.answer import a_token, answer
+from orchestrator.plan.cache import LLAMA_CPP, Store, cache_bytes, state_bytes
 from orchestrator.plan.compute import Run, sglang_share_mib
 from orchestrator.plan.memory import (
     LARGE_MIB,
     MIB,
     POOLED,
     Choice,
-    compute_mib,
-    confidence,
-    fits,
-    largest_window,
     never_less,
-    pool_mib,
 )
-from orchestrator.plan.request import Card, Estimate, EstimateRequest, GpuShare
+from orchestrator.plan.request import Card, Estimate, EstimateRequest
 from orchestrator.plan.shape import Shape, Unknown
 from orchestrator.plan.version import counts_graphs, counts_own_reserve, era
 from orchestrator.plan.weights import SILENT, card_mib, embedding_bits, gguf_bytes, storage_of
 
 if TYPE_CHECKING:
-    from orchestrator.deployment import Confidence
     from orchestrator.plan.weights import Storage
 
 #: The largest window and the most sequences that anyone may ask about.
@@ -53,10 +48,12 @@ def _estimate(request: EstimateRequest) -> Estimate:
         # A GGUF runner keeps the drafting head's cache apart, and its weights by the mixture's own rules.
         shape = shape.drafting
     needed = None
+    drafting = _drafting(request)
     if request.context is not None:
         whole = cache_bytes(shape, store, request.context, request.slots)
+        whole += cache_bytes(drafting, store, request.context, request.slots) if drafting else 0.0
         needed = whole * (1 if request.runtime in LLAMA_CPP else store.tensor) / MIB
-    each = token_bytes(shape, store)
+    each = a_token(shape, drafting, store)
     if not request.cards:
         return Estimate(
             verdict="unknown",
@@ -68,8 +65,23 @@ def _estimate(request: EstimateRequest) -> Estimate:
     known_room = all(card.total_mib is not None for card in request.cards)
     if not known_room and weights is None and not request.offloaded:
         raise Unknown(f"{why}; and the memory of {request.cards[0].name} is not known")
+    if request.draft is not None and drafting is not None and weights is not None:
+        beside, why = _weights(request.draft, drafting)
+        weights = None if beside is None else weights
     choice = _choice(request, shape, store, weights)
-    return _answer(request, choice, needed, known_room=known_room, why=why)
+    return answer(request, choice, needed, known_room=known_room, why=why)
+
+
+def _drafting(request: EstimateRequest) -> Shape | None:
+    """Give the shape of the llm that drafts tokens, None where none does; raises Unknown where it cannot."""
+    if request.draft is None:
+        return None
+    if request.runtime in ("exllama", "tensorrt_llm"):
+        raise Unknown(f"what a draft llm takes beside {request.runtime} is not understood; leave --draft out")
+    if isinstance(request.draft.shape, Unknown):
+        raise request.draft.shape
+    _refuse_absurd(request.draft)
+    return request.draft.shape
 
 
 def _refuse_absurd(request: EstimateRequest) -> None:
@@ -202,7 +214,14 @@ def _laid_out(request: EstimateRequest, shape: Shape, store: Store, weights: flo
         in_turn=not any(card.remote for card in request.cards),
         unified=all(card.unified for card in request.cards),
     )
-    return choice if pooled else replace(choice, weights_mib=tuple(held * part for part in choice.parts))
+    if not pooled:
+        choice = replace(choice, weights_mib=tuple(held * part for part in choice.parts))
+    drafting = _drafting(request)
+    if request.draft is None or drafting is None:
+        return choice
+    beside = _weights(request.draft, drafting)[0] or 0.0
+    kept = (beside,) * count if pooled else tuple(beside * part for part in choice.parts)
+    return replace(choice, draft=drafting, draft_mib=kept)
 
 
 def _fraction(request: EstimateRequest, run: Run, total_mib: float) -> float:
@@ -241,98 +260,3 @@ def _free_mib(card: Card, request: EstimateRequest) -> float:
     if request.tensor > 1 and card.fabric:
         opened += known.COMMUNICATION_BEFORE_MIB.value
     return max(0.0, float(card.total_mib or 0.0) - opened)
-
-
-def _answer(request: EstimateRequest, choice: Choice, needed: float | None, *, known_room: bool, why: str) -> Estimate:
-    pooled, weighed = request.runtime in POOLED, not why
-    context = request.context
-    sized = bool(choice.shape.vocab and choice.shape.hidden)
-    compute = compute_mib(choice, context or 1) if sized else (None,) * len(choice.capacity_mib)
-    kv = _kv(request, choice, known_room=known_room, weighed=weighed and sized)
-    sure = known_room and weighed and sized
-    verdict, reason = _verdict(request, choice, sure=sure, why=why)
-    lightest = min((one for one in kv if one is not None), default=None)
-    capacity = None
-    if pooled and lightest is not None:
-        capacity = capacity_tokens(choice.shape, choice.store, lightest * MIB * request.pipeline, context or 8192)
-    return Estimate(
-        verdict=verdict,
-        per_gpu=tuple(
-            GpuShare(
-                weights_mib=weights if weighed and not request.offloaded else None,
-                kv_mib=one,
-                compute_mib=own,
-                reserve_mib=reserve if known_room else None,
-                capacity_mib=room if known_room else None,
-                graphs_mib=choice.graphs_mib if sized and request.runtime == "vllm" else None,
-            )
-            for weights, one, own, reserve, room in zip(
-                choice.weights_mib, kv, compute, choice.reserve_mib, choice.capacity_mib, strict=True
-            )
-        ),
-        kv_bytes_per_token=token_bytes(choice.shape, choice.store),
-        kv_needed_mib=needed,
-        kv_capacity_tokens=capacity,
-        max_context_tokens=largest_window(choice) if sure and not request.offloaded else None,
-        confidence=_sureness(request, choice, weighed=weighed and known_room),
-        reason=reason,
-    )
-
-
-def _sureness(request: EstimateRequest, choice: Choice, *, weighed: bool) -> Confidence:
-    """Give how sure the figures are; a size worked out from the configuration is not the files' own."""
-    if request.offloaded or not weighed:
-        return "lower_bound"
-    return confidence(choice, real_sizes=bool(request.weight_bytes or request.weight_mib_a_card))
-
-
-def _kv(request: EstimateRequest, choice: Choice, *, known_room: bool, weighed: bool) -> list[float | None]:
-    """Give the cache that the runtime allocates on each card, in MiB."""
-    if request.runtime in POOLED:
-        if not known_room or not weighed:
-            return [None] * len(request.cards)
-        return [max(0.0, one) for one in pool_mib(choice)]
-    if request.context is None:
-        return [None] * len(request.cards)
-    whole = cache_bytes(choice.shape, choice.store, request.context, request.slots) / MIB
-    return [whole * part for part in choice.parts]
-
-
-def _verdict(request: EstimateRequest, choice: Choice, *, sure: bool, why: str) -> tuple[str, str]:
-    context = request.context
-    if request.offloaded:
-        return "fits", "layers or experts stay in RAM, so what the cards hold is the owner's choice"
-    if not sure:
-        return _unsure(request, choice, why)
-    taken = _taken(request, choice)
-    if taken:
-        return "wont_fit", taken
-    if fits(choice, context or 1):
-        return "fits", ""
-    longest = largest_window(choice)
-    return "wont_fit", f"{context or 1} tokens do not fit; {longest} would" if longest else "the weights do not fit"
-
-
-def _taken(request: EstimateRequest, choice: Choice) -> str:
-    """Give why vLLM would not even start: it wants its share of the card free, whatever it puts there."""
-    if request.runtime != "vllm":
-        return ""
-    for card, room, reserve in zip(request.cards, choice.capacity_mib, choice.reserve_mib, strict=True):
-        if card.free_mib is not None and card.free_mib < room - reserve:
-            return (
-                f"vLLM wants {room - reserve:.0f} MiB of {card.name} free and {card.free_mib:.0f} are; "
-                "lower gpu_memory_utilization"
-            )
-    return ""
-
-
-def _unsure(request: EstimateRequest, choice: Choice, why: str) -> tuple[str, str]:
-    """Give the verdict where a number is missing; a runtime that takes what it needs is sized without its card."""
-    card = request.cards[0].name
-    if why or not choice.shape.vocab or not choice.shape.hidden:
-        return "unknown", why or "the configuration lacks vocab_size or hidden_size"
-    if request.runtime in POOLED:
-        return "unknown", f"the memory of {card} is not known; give it as NAME:MIB"
-    need = max(compute_mib(choice, request.context or 1)) + sum(choice.weights_mib) / len(request.cards)
-    need += cache_bytes(choice.shape, choice.store, request.context or 1, request.slots) / MIB / len(request.cards)
-    return "fits", f"on cards of {need:.0f} MiB and more: the memory of {card} is not known; give it as NAME:MIB"

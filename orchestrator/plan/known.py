@@ -154,7 +154,7 @@ def _value(config: Mapping[str, Any], key: str) -> Any:
     if value or key != "head_dim" or config.get("kv_lora_rank"):
         return value
     hidden, heads = config.get("hidden_size"), config.get("num_attention_heads")
-    return hidden // heads if hidden and heads else None
+    return hidden // heads if isinstance(hidden, int) and isinstance(heads, int) and heads else None
 
 
 def _architecture(config: Mapping[str, Any]) -> str | None:

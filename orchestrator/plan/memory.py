@@ -16,7 +16,6 @@ from orchestrator.plan.once import once
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orchestrator.deployment import Confidence
     from orchestrator.plan.shape import Shape
 
 MIB = 1024 * 1024
@@ -29,8 +28,6 @@ BEYOND_WINDOWS = 1 << 20
 CLOSE = 64
 #: From so many MiB on vLLM profiles more requests and longer batches (its own rule).
 LARGE_MIB = 70 * 1024
-#: Independent groups of measured loads that make a constant sure.
-ENOUGH_GROUPS = 3
 #: Runtimes that take a share of each card beforehand and fill it with cache.
 POOLED = ("vllm", "sglang")
 
@@ -55,6 +52,9 @@ class Choice:
     #: The cards take turns on one batch, as llama.cpp does with several of its own; it reads the host's memory.
     in_turn: bool = False
     unified: bool = False
+    #: A small llm that drafts tokens beside it, on the same cards: its weights on each, and a cache of the same window.
+    draft: Shape | None = None
+    draft_mib: tuple[float, ...] = ()
 
     @once
     def compute_mib(self) -> float:
@@ -79,10 +79,12 @@ class Choice:
         cards = len(self.capacity_mib)
         key = ("buffers", self.runtime, self.run.batch, self.flash, self.in_turn, self.unified, cards)
         found: tuple[Buffer, ...] | None = self.shape.memory.get(key)
+        step = Step(self.run.batch, self.flash, self.runtime == "ik_llama_cpp", self.in_turn, self.unified)
         if found is None:
-            step = Step(self.run.batch, self.flash, self.runtime == "ik_llama_cpp", self.in_turn, self.unified)
             found = self.shape.memory[key] = buffers(self.shape, step, cards)
-        return found
+        if self.draft is None:
+            return found
+        return tuple(map(Buffer.beside, found, buffers(self.draft, step, cards)))
 
     @once
     def left_at(self) -> Callable[[int], float]:
@@ -91,8 +93,12 @@ class Choice:
 
     @property
     def growth(self) -> Growth:
-        """Give how the cache grows with the window."""
-        return growth(self.shape, self.store)
+        """Give how the cache grows with the window, that of an llm that drafts with it."""
+        own = growth(self.shape, self.store)
+        if self.draft is None:
+            return own
+        beside = growth(self.draft, self.store)
+        return Growth(own.start + beside.start, own.steps + beside.steps)
 
     @property
     def parts(self) -> tuple[float, ...]:
@@ -105,7 +111,8 @@ class Choice:
     def room_mib(self) -> tuple[float, ...]:
         """Give what each card has for cache and compute."""
         cards = zip(self.capacity_mib, self.reserve_mib, self.weights_mib, strict=True)
-        return tuple([capacity - reserve - weights for capacity, reserve, weights in cards])
+        room = [capacity - reserve - weights for capacity, reserve, weights in cards]
+        return tuple([own - held for own, held in zip(room, self.draft_mib, strict=True)] if self.draft_mib else room)
 
 
 @dataclass(frozen=True)
@@ -265,42 +272,3 @@ def never_less(large: Choice, small: Choice) -> Choice:
     beyond = [own - less for own, less in zip(large.capacity_mib, small.capacity_mib, strict=True)]
     reserve = tuple(one + more for one, more in zip(small.reserve_mib, beyond, strict=True))
     return replace(small, capacity_mib=large.capacity_mib, reserve_mib=reserve)
-
-
-def confidence(choice: Choice, *, real_sizes: bool) -> Confidence:
-    """Tell how sure the ledger is.
-
-    ``exact`` where the weight files' own sizes are known and every measured constant on its way rests on
-    ``ENOUGH_GROUPS`` independent groups of loads; ``lower_bound`` where the runtime's buffers were never measured.
-    """
-    if choice.runtime == "tensorrt_llm":
-        return "lower_bound"
-    sure = real_sizes and all(one.groups >= ENOUGH_GROUPS for one in rests_on(choice))
-    return "exact" if sure else "estimated"
-
-
-def rests_on(choice: Choice) -> tuple[known.Constant, ...]:
-    """Give the measured constants that the figures of a choice rest on; those of what is left alone do not count."""
-    if choice.runtime in LLAMA_CPP:
-        found = (known.RECURRENT_COPIES,) if choice.shape.linear else ()
-        return (*found, known.INDEX_CELL) if any(one.index for one in choice.shape.layers) else found
-    if choice.runtime == "exllama":
-        return (known.EXLLAMA_COMPUTE_MIB,)
-    if choice.runtime == "sglang":
-        return (known.SGLANG_OTHER_MIB,) if choice.shape.count("sliding") else ()
-    return (*_of_vllm(choice.run), *((known.VISION_PROFILE_MIB,) if choice.shape.vision else ()))
-
-
-def _of_vllm(run: Run) -> tuple[known.Constant, ...]:
-    if run.era == "early":
-        return (known.LAYER_HIDDEN_COPIES, known.SAMPLER_BYTES_SORTED, known.NON_TORCH_EARLY_MIB)
-    early = run.era == "sorted"
-    found = (
-        known.LAYER_HIDDEN_COPIES_COMPILED,
-        known.SAMPLER_BYTES_SORTED if early or run.sorts else known.SAMPLER_BYTES,
-        known.NON_TORCH_SORTED_MIB if early else known.NON_TORCH_MIB,
-    )
-    if run.tensor == 1:
-        return found
-    pair = known.COMMUNICATION_EARLY_MIB if early else known.COMMUNICATION_MIB
-    return (*found, pair if run.fabric else known.COMMUNICATION_PCIE_MIB)

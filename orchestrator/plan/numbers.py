@@ -38,6 +38,16 @@ def first(fields: Mapping[str, Any], *names: str) -> int:
     return next((found for name in names if (found := number(fields, name))), 0)
 
 
+def share(fields: Mapping[str, Any], name: str) -> float:
+    """Give a part of a whole, 1 where a configuration is silent; raises Unknown for what is none."""
+    value = fields.get(name)
+    if value is None:
+        return 1.0
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
+        raise Unknown(f"{name} is {value!r:.40}, which is no part of a whole")
+    return float(value)
+
+
 def table(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """Give a table within a configuration, empty where there is none."""
     value = fields.get(name)

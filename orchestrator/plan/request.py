@@ -64,6 +64,8 @@ class EstimateRequest:
     element: float = 2.0
     #: The files carry a head that drafts tokens (multi-token prediction).
     draft_head: bool = False
+    #: A small llm that drafts tokens for it, asked for on the same cards; None where none does.
+    draft: EstimateRequest | None = None
 
 
 class GpuShare(Noun):
@@ -76,6 +78,8 @@ class GpuShare(Noun):
     capacity_mib: float | None
     #: Captured CUDA graphs, beside ``compute_mib``: of the runtime's share where it counts them, else of the reserve.
     graphs_mib: float | None = None
+    #: Weights of an llm that drafts tokens, beside ``weights_mib``; its cache and buffers are in the rows of both.
+    draft_mib: float | None = None
 
 
 class Estimate(Noun):

@@ -101,6 +101,8 @@ class Shape:
     linear: Linear | None = None
     vision: Vision | None = None
     stored_as: str = ""
+    #: Parts that its quantisation left in 16 bits, each with its layer, -1 for all.
+    left_alone: frozenset[tuple[str, int]] = frozenset()
     family: str = ""
     #: The width that experts work in where it is narrower than the llm's.
     expert_hidden: int = 0
@@ -136,6 +138,10 @@ class Shape:
         """Give the shape with its head that drafts tokens: one more layer of full attention, and what leads to it."""
         whole = next((layer for layer in self.layers if layer.kind in ("full", "latent")), self.layers[-1])
         return replace(self, layers=(*self.layers, whole), draft=True)
+
+    def has_experts(self, layer: int) -> bool:
+        """Tell whether a layer feeds its tokens to experts."""
+        return bool(self.experts) and layer >= self.dense_layers and (layer + 1) % self.expert_step == 0
 
     def undivided(self, tensor: int) -> str | None:
         """Give what ``tensor`` cards cannot share evenly, None where they can."""

@@ -172,9 +172,8 @@ def _recurrent(shape: Shape, index: int, tensor: int, *, merged: bool) -> Iterat
 def _feeding(shape: Shape, index: int, tensor: int, *, merged: bool) -> Iterator[Tensor]:
     """Give what works on each token alone: a dense pair of matrices, or experts."""
     hidden = shape.hidden
-    has_experts = shape.experts and index >= shape.dense_layers and (index + 1) % shape.expert_step == 0
     both = 2 if shape.gated else 1
-    if has_experts:
+    if shape.has_experts(index):
         width = ceil(shape.expert_width / tensor)
         wide = shape.expert_hidden or hidden
         total = shape.experts * width * wide

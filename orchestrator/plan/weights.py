@@ -85,7 +85,8 @@ def card_mib(shape: Shape, storage: Storage, tensor: int = 1, pipeline: int = 1)
     for one in tensors(shape, tensor):
         if one.layer is not None and one.layer >= deepest:
             continue
-        total += held_mib(one.elements * _bits(one, storage) / 8 / MIB)
+        bits = storage.rest if shape.left_alone and _left_alone(shape, one) else _bits(one, storage)
+        total += held_mib(one.elements * bits / 8 / MIB)
     return total + rotary_mib(shape, storage)
 
 
@@ -144,6 +145,19 @@ def _bits(one: Tensor, storage: Storage) -> float:
     if one.role in ("embedding", "head", "norm", "router", "vision"):
         return storage.rest
     return storage.bits
+
+
+def _left_alone(shape: Shape, one: Tensor) -> bool:
+    """Tell whether a tensor is of a part that the quantisation left in 16 bits."""
+    if one.layer is None:
+        return False
+    if one.role.startswith("experts"):
+        part = "experts"
+    elif one.role in ("gate_up", "gate", "up", "down"):
+        part = "shared" if shape.has_experts(one.layer) else "feeding"
+    else:
+        part = "recurrent" if shape.layers[one.layer].kind == "recurrent" else "attention"
+    return bool({(part, -1), (part, one.layer)} & shape.left_alone)
 
 
 def _mixture(text: str) -> str:

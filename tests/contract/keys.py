@@ -88,6 +88,8 @@ KEYS: dict[str, Any] = {
                 "compute_mib": (int, float, None),
                 "reserve_mib": (int, float, None),
                 "capacity_mib": (int, float, None),
+                "graphs_mib": (int, float, None),
+                "draft_mib": (int, float, None),
             },
         ],
         "kv_bytes_per_token": (int, float, None),

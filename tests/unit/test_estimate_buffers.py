@@ -41,6 +41,29 @@ def test_one_card_holds_the_mask_in_both_widths() -> None:
     assert unified.mib(16384) == pytest.approx(517, abs=1)
 
 
+@pytest.mark.parametrize(
+    ("heads", "hidden", "context", "logged"),
+    [
+        (64, 8192, 8192, 1104.0),
+        (64, 5120, 40960, 5252.01),
+        (32, 2048, 16384, 1080.0),
+        (32, 2048, 70016, 4757131264 / 2**20),
+        (32, 4096, 2048, 164.0),
+        (32, 4096, 32768, 2144.0),
+    ],
+)
+def test_without_flash_attention_every_heads_scores_are_held(
+    heads: Any, hidden: Any, context: Any, logged: Any
+) -> None:
+    """Logged of llms of 70, 32, 30 and 7 billion weights with ``-ub 512``; the last three are of other threads."""
+    config = {
+        "model_type": "llama", "num_hidden_layers": 32, "num_attention_heads": heads, "num_key_value_heads": 8,
+        "head_dim": 128, "hidden_size": hidden, "intermediate_size": 14336, "vocab_size": 32000,
+    }  # fmt: skip
+    (alone,) = buffers(shape_of(config), Step(512, flash=False), 1)
+    assert alone.mib(context) == pytest.approx(logged, abs=0.02)
+
+
 def test_a_longer_window_never_needs_a_smaller_buffer() -> None:
     for step in (
         Step(512),

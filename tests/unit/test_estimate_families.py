@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrator.plan.cache import Store, growth, token_bytes
+from orchestrator.line.described import architecture
+from orchestrator.plan.cache import Store, growth, state_bytes, token_bytes
 from orchestrator.plan.configuration import shape_of
 from orchestrator.plan.shape import Unknown
 from orchestrator.plan.tensors import parameters
+from orchestrator.plan.weights import card_mib, storage_of
 from tests.unit.planning import catalog
 
+CONFIGS = [
+    json.loads(line)
+    for line in (Path(__file__).parents[1] / "fixtures" / "ground_truth" / "configs.jsonl").read_text().splitlines()
+]
 LATENT = {
     "num_hidden_layers": 61, "num_attention_heads": 128, "num_key_value_heads": 128, "hidden_size": 7168,
     "intermediate_size": 18432, "moe_intermediate_size": 2048, "vocab_size": 129280, "kv_lora_rank": 512,
@@ -111,3 +120,101 @@ def test_what_is_missing_is_named(family: Any, missing: Any) -> None:
 def test_what_contradicts_itself_is_refused(family: Any, changes: Any, said: Any) -> None:
     with pytest.raises(Unknown, match=said):
         shape_of({**SMALL, "model_type": family, **changes})
+
+
+#: Weights in all, in thousand millions, as their makers or llama.cpp's own print_info tell them.
+TOLD = {
+    "granite-4.0-h-small": 32.21,
+    "granite-4.0-h-tiny": 6.94,
+    "nemotron-3-nano-30b-a3b": 31.58,
+    "jamba-1.5-mini": 51.57,
+    "llama-4-scout": 107.77,
+    "minimax-m2": 228.7,
+    "ernie-4.5-21b-a3b": 21.83,
+    "exaone-4.0-32b": 32.0,
+    "c4ai-command-r": 34.98,
+}
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_weights_add_up_to_what_is_told(name: Any) -> None:
+    assert parameters(shape_of(catalog().shapes[name].config)) / 1e9 == pytest.approx(TOLD[name], rel=0.002)
+
+
+def test_llama_4_has_a_shared_expert_and_wider_layers_between() -> None:
+    maverick = {
+        **catalog().shapes["llama-4-scout"].config, "num_local_experts": 128, "interleave_moe_layer_step": 2,
+        "n_shared_experts": None,
+    }  # fmt: skip
+    assert parameters(shape_of(maverick)) / 1e9 == pytest.approx(400.7, rel=0.001)
+
+
+def test_recurrent_states_are_as_llama_cpp_logged_them() -> None:
+    """Logged of a 27B hybrid: 299.25 MiB for two sequences, 448.88 for three (R and S together)."""
+    hybrid = shape_of(catalog().llms["qwen3.6-27b"].config)
+    for sequences, logged in ((2, 299.25), (3, 448.88)):
+        assert state_bytes(hybrid, store("llama_cpp", "f16"), sequences) / 2**20 == pytest.approx(logged, abs=0.01)
+
+
+def test_layers_that_borrow_a_cache_keep_none() -> None:
+    """Logged of Gemma 4's E4B: 4 of 42 layers keep all tokens, 2048 MiB for 131072; the last 18 borrow theirs."""
+    kinds = (["sliding_attention"] * 5 + ["full_attention"]) * 7
+    fields = {
+        "model_type": "gemma4_text", "num_hidden_layers": 42, "num_attention_heads": 8, "num_key_value_heads": 2,
+        "head_dim": 256, "global_head_dim": 512, "hidden_size": 2560, "intermediate_size": 10240, "vocab_size": 262144,
+        "sliding_window": 512, "layer_types": kinds, "num_kv_shared_layers": 18,
+    }  # fmt: skip
+    small = shape_of(fields)
+    assert (small.count("full"), small.count("sliding"), small.count("none")) == (4, 20, 18)
+    whole = growth(small, store("llama_cpp", "f16"))
+    assert (whole.bytes_at(131072) - whole.bytes_at(4096)) / 2**20 == pytest.approx(2048 - 64)
+    with pytest.raises(Unknown, match="embeddings of each layer"):
+        parameters(small)
+    with pytest.raises(Unknown, match="none would keep a cache"):
+        shape_of({**fields, "num_kv_shared_layers": 42})
+
+
+def test_experts_of_a_width_of_their_own_are_counted_only_where_it_is_told() -> None:
+    nano = dict(catalog().shapes["nemotron-3-nano-30b-a3b"].config)
+    narrow = parameters(shape_of({**nano, "moe_latent_size": 1024}))
+    assert narrow < parameters(shape_of(nano))
+    del nano["moe_shared_expert_intermediate_size"]
+    with pytest.raises(Unknown, match="moe_shared_expert_intermediate_size"):
+        parameters(shape_of(nano))
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "said"),
+    [
+        ("nemotron_h", {}, "hybrid_override_pattern"),
+        ("nemotron_h", {"hybrid_override_pattern": "M*", "mamba_num_heads": 8, "ssm_state_size": 64}, "2 layers are"),
+        ("nemotron_h", {"hybrid_override_pattern": "M*X-", "mamba_num_heads": 8, "ssm_state_size": 64}, "kind X"),
+        ("granitemoehybrid", {}, "mamba_n_heads"),
+        ("granitemoehybrid", {"mamba_n_heads": 8, "mamba_d_state": 64}, "layer_types"),
+        ("lfm2", {"layer_types": ["conv", "rnn", "conv", "conv"]}, "kind rnn"),
+        ("jamba", {"num_key_value_heads": 7}, "64 heads do not share 7"),
+    ],
+)
+def test_mixed_layers_say_what_is_missing(family: Any, changes: Any, said: Any) -> None:
+    with pytest.raises(Unknown, match=said):
+        shape_of({**SMALL, "model_type": family, **changes})
+
+
+def test_what_a_quantisation_left_alone_stays_in_16_bits() -> None:
+    """Their makers' own files: 595 GB of Kimi K2.5 in 4 bits, 591 of it in NVFP4, where attention was left alone."""
+    known = {line["model"]: line["fields"] for line in CONFIGS}
+    for name, told in (("moonshotai/Kimi-K2.5", 595), ("nvidia/Kimi-K2.5-NVFP4", 591), ("openai/gpt-oss-120b", 65.2)):
+        kept = shape_of(known[name])
+        storage = storage_of(kept.stored_as)
+        assert card_mib(kept, storage) * 2**20 / 1e9 == pytest.approx(told, rel=0.005), name
+
+
+@pytest.mark.parametrize("line", CONFIGS, ids=lambda line: line["model"])
+def test_a_row_keeps_what_its_shape_is_read_from(line: Any) -> None:
+    fields = line["fields"]
+    try:
+        whole = shape_of(fields)
+    except Unknown:
+        return
+    kept = shape_of(architecture(fields))
+    assert replace(kept, stored_as="", left_alone=frozenset()) == replace(whole, stored_as="", left_alone=frozenset())

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
+from orchestrator.errors import UsageError
+from orchestrator.line.estimating import estimate_file
 from orchestrator.plan import estimate_line, knowledge
 from tests.unit.planning import catalog
 
@@ -78,3 +81,53 @@ def test_a_smaller_llm_of_a_family_is_not_taken_for_the_larger() -> None:
     small = answer(model="microsoft/Phi-4-mini-instruct", quant="bf16")["per_gpu"][0]["weights_mib"]
     large = answer(model="microsoft/phi-4", quant="bf16")["per_gpu"][0]["weights_mib"]
     assert 3 * small < large
+
+
+#: What a line or a configuration may hold where a number, a name or a list belongs.
+ODD = (
+    [], {}, "x", "", -1, 0, 1e30, float("nan"), float("inf"), True, None, [None], ["a"], {"a": 1}, 10**400, "1e9",
+)  # fmt: skip
+KEYS = (
+    "model", "runtime", "gpus", "n_ctx", "quant", "kv_dtype", "runtime_version", "slots", "tp", "pp", "gpu_total_gib",
+    "gpu_free_gib", "gpu_memory_utilization", "max_num_batched_tokens", "max_num_seqs", "n_ubatch", "kv_dtype_k",
+    "flash_attn", "mla_attn", "enforce_eager", "chunked_prefill_size", "cuda_graph_max_bs", "swa_full_tokens_ratio",
+    "partial_cpu_offload", "weight_bytes", "model_size", "checkpoint_mib_per_gpu", "arch", "draft", "draft_quant",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize(("runtime", "quant"), [("vllm", "AWQ"), ("sglang", "AWQ"), ("llama.cpp", "Q4_K_M")])
+def test_no_line_however_odd_stops_the_others(key: Any, runtime: Any, quant: Any) -> None:
+    for value in ODD:
+        found = answer(**{"runtime": runtime, "quant": quant, key: value})
+        json.dumps(found)
+        assert found["reason"] or found["verdict"] == "fits"
+
+
+@pytest.mark.parametrize(
+    "name", ["jamba-1.5-mini", "granite-4.0-h-small", "exaone-4.0-32b", "mimo-v2-flash", "gemma-3-27b"]
+)
+def test_no_configuration_however_odd_stops_the_others(name: Any) -> None:
+    whole = {**catalog().shapes[name].config, "partial_rotary_factor": 0.5, "quantization_config": {"ignore": ["mlp"]}}
+    for key in whole:
+        for value in ODD:
+            known = knowledge(catalog(), {"some/llm": {**whole, key: value}})
+            found = estimate_line({**LOAD, "model": "some/llm", "gpus": ["H100"], "tp": 1}, known, catalog())
+            assert found["reason"] or found["verdict"] == "fits"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"\xff\xfe", "no text"), (b"{", "not JSON"), (b"[]", "not a JSON object")],
+)
+def test_a_file_that_holds_no_lines_is_refused(content: Any, said: Any, tmp_path: Any) -> None:
+    (tmp_path / "odd.json").write_bytes(content)
+    with pytest.raises(UsageError, match=said):
+        list(estimate_file(tmp_path / "odd.json", None, catalog()))
+    with pytest.raises(UsageError, match="folder"):
+        list(estimate_file(tmp_path, None, catalog()))
+    with pytest.raises(UsageError, match="no such folder"):
+        list(estimate_file(tmp_path / "odd.json", tmp_path / "none", catalog()))
+    if said != "not a JSON object":
+        with pytest.raises(UsageError, match=said):
+            list(estimate_file(tmp_path / "odd.json", tmp_path, catalog()))

@@ -25,7 +25,11 @@ def choices(draw: Any) -> Any:
     runtime = draw(some.sampled_from(("vllm", "sglang", "llama.cpp", "exllamav3")))
     count = draw(some.sampled_from((1, 2, 4)))
     quants = {"llama.cpp": ("Q4_K_M", "Q6_K", "Q8_0"), "exllamav3": ("exl3 4.0 bpw",)}
+    drafted = {"draft": "qwen2.5-coder-7b", "draft_quant": draw(some.sampled_from(("Q8_0", "Q4_K_M")))}
+    if runtime != "llama.cpp":
+        drafted = {"draft": draw(some.sampled_from(("mtp", "llama-3.2-1b"))), "draft_quant": "none (bfloat16)"}
     return {
+        **(drafted if runtime != "exllamav3" and draw(some.booleans()) else {}),
         "model": draw(some.sampled_from(LLMS)),
         "runtime": runtime,
         "quant": draw(some.sampled_from(quants.get(runtime, ("AWQ", "FP8", "none (bfloat16)")))),
@@ -37,7 +41,7 @@ def choices(draw: Any) -> Any:
 
 
 def demand(answer: Any) -> Any:
-    return sum(sum(card[key] or 0 for key in ("weights_mib", "compute_mib")) for card in answer["per_gpu"])
+    return sum(sum(card[key] or 0 for key in ("weights_mib", "compute_mib", "draft_mib")) for card in answer["per_gpu"])
 
 
 @given(choices(), some.integers(1, 100_000))
@@ -138,3 +142,38 @@ def test_a_card_just_above_where_vllm_profiles_more_holds_no_less(model: Any, fr
         for gib in range(270, 360)
     ]  # fmt: skip
     assert windows == sorted(windows)
+
+
+@given(choices())
+@settings(deadline=None, max_examples=60)
+def test_an_llm_that_drafts_never_takes_nothing(choice: Any) -> None:
+    alone = ask(**{key: value for key, value in choice.items() if not key.startswith("draft")})
+    both = ask(**choice)
+    assume("unknown" not in (alone["verdict"], both["verdict"]) and choice.get("draft"))
+    assert both["kv_needed_mib"] > alone["kv_needed_mib"]
+    assert both["max_context_tokens"] <= alone["max_context_tokens"]
+    assert (alone["verdict"], both["verdict"]) != ("wont_fit", "fits")
+    assert (both["per_gpu"][0]["draft_mib"] is None) == (choice["draft"] == "mtp")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ({"draft": "nobody"}, "no configuration of nobody"),
+        ({"draft": 7}, "draft is 7"),
+        ({"draft": "llama-3.2-1b", "draft_quant": "Q9_Z"}, "Q9_Z"),
+        ({"draft": "llama-3.2-1b", "runtime": "exllamav3", "quant": "4.0 bpw"}, "leave --draft out"),
+        ({"draft": "smollm2-135m", "runtime": "vllm", "quant": "AWQ", "tp": 2, "gpus": ["RTX 4090"] * 2}, "9 heads"),
+    ],
+)
+def test_a_draft_that_cannot_be_sized_says_why(line: Any, said: Any) -> None:
+    whole = {
+        "model": "qwen2.5-coder-32b",
+        "runtime": "llama.cpp",
+        "quant": "Q4_K_M",
+        "gpus": ["RTX 5090"],
+        "n_ctx": 8192,
+    }
+    answer = ask(**{**whole, **line})
+    assert answer["verdict"] == "unknown"
+    assert said in answer["reason"]
