@@ -72,7 +72,7 @@ class Signers:
         usual = Path(base).expanduser() / "agentrig/allowed_signers"
         environment = os.environ.get("AGENTRIG_SIGNERS")
         named = [path for path in (extra, Path(environment).expanduser() if environment else None) if path]
-        texts = [f"{OWNER} {public}\n" for public in _own_public(root)]
+        texts = [f"{OWNER} {public}\n" for public in dict.fromkeys(_own_public(root))]
         texts += [_signers_file(path) for path in named]
         if usual.is_file() and usual not in named:
             texts.append(_signers_file(usual))
@@ -255,11 +255,33 @@ def _by_nobody(  # noqa: PLR0913, PLR0917 - the facts of one sentence
 
 
 def _own_public(root: Path) -> Iterator[str]:
-    """Give the public halves of the owner's keys, the named one and the state's; none is made for a look."""
+    """Give the public halves of the owner's keys; none is made for a look.
+
+    The named one, the state's, and those that this user's other states made.
+    """
     if os.environ.get("AGENTRIG_SIGNING_KEY"):
         yield public_of(owner_key(root))
     if (key := root / "keys/owner").is_file():
         yield public_of(key)
+    for line in _signers_file(_own_keys()).splitlines() if _own_keys().is_file() else ():
+        yield " ".join(line.split()[-2:])
+
+
+def _own_keys() -> Path:
+    """Give the file of the keys that were made for this user: a lock of one of his states counts in all of them."""
+    base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(base).expanduser() / "agentrig/own_keys"
+
+
+def _remember(public: str) -> None:
+    """Let this user's other states know a key of his; where his folder of states cannot be written they do not."""
+    file = _own_keys()
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with file.open("a", encoding="utf-8") as lines:
+            lines.write(f"{public}\n")
+        for made in (file.parent, file):
+            give_to_caller(made)
 
 
 def _signers_file(path: Path) -> str:
@@ -285,6 +307,7 @@ def _make(key: Path) -> None:
         with contextlib.suppress(FileExistsError):
             os.link(made, key)
             made.with_suffix(".pub").rename(key.with_suffix(".pub"))
+            _remember(public_of(key))
             give_to_caller(key)
             give_to_caller(key.with_suffix(".pub"))
 

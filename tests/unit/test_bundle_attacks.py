@@ -21,6 +21,7 @@ from orchestrator.lock.document import write as write_lock
 from orchestrator.progress import silent
 from orchestrator.signing import Kind, public_of
 from orchestrator.state import State
+from tests.strangers import somebody_else
 from tests.unit.bundling import CONTENTS, Bundler, blob, bundler, lock_of, tree
 
 
@@ -178,7 +179,8 @@ def test_lock_and_index_edited_together_without_the_key(here: Bundler, root: Pat
 def test_all_of_it_signed_with_a_key_that_travels_inside(here: Bundler, root: Path, tmp_path: Path) -> None:
     write_weights(root)
     stranger = State(tmp_path / "stranger")
-    sign_as(stranger, root)
+    with somebody_else(tmp_path):
+        sign_as(stranger, root)
     own = public_of(stranger.keys / "owner")
     assert "nobody gave beforehand" in refused(here, root, "the bundle is signed by a key", SignatureError).what
     (root / "allowed_signers").write_text(f"owner {own}\n")

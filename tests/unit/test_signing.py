@@ -24,6 +24,7 @@ def nobody_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AGENTRIG_SIGNERS", "AGENTRIG_SIGNING_KEY", "SSH_AUTH_SOCK", "SSH_ASKPASS", "DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "states"))
 
 
 @pytest.fixture

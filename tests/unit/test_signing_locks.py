@@ -14,6 +14,7 @@ from orchestrator.lock import read_signed, sign_as_it_stands, write
 from orchestrator.lockfile import HostLock, Lock
 from orchestrator.signing import Kind, Signers, sign, signatures
 from orchestrator.state import State
+from tests.strangers import somebody_else
 from tests.unit.lock_stand_ins import deployment
 
 if TYPE_CHECKING:
@@ -88,7 +89,8 @@ def test_a_lock_without_a_signature_is_refused(path: Path, state: State) -> None
 
 def test_a_lock_and_a_signature_made_together_by_another_are_refused(path: Path, state: State, tmp_path: Path) -> None:
     other = State(tmp_path / "other")
-    write(path, NEW, other.sign)
+    with somebody_else(tmp_path / "away"):
+        write(path, NEW, other.sign)
     fingerprint = subprocess.run(
         ["ssh-keygen", "-lf", other.keys / "owner.pub"], capture_output=True, text=True, check=True
     ).stdout.split()[1]
@@ -100,6 +102,27 @@ def test_a_lock_and_a_signature_made_together_by_another_are_refused(path: Path,
     found = read_signed(path, state.signers)
     assert found is not None
     assert found.signer == "colleague"
+
+
+def test_a_lock_that_another_state_of_the_same_user_wrote_counts(path: Path, tmp_path: Path) -> None:
+    """A lock outlives the state it was written with: a second checkout, a test's own state."""
+    one, other = State(tmp_path / "one"), State(tmp_path / "two")
+    write(path, NEW, one.sign)
+    found = read_signed(path, other.signers)
+    assert found is not None
+    assert found.signer == "owner"
+    with somebody_else(tmp_path / "away"):
+        assert refused(path, other).reason == "unknown"
+
+
+def test_a_folder_of_states_that_cannot_be_written_is_no_reason_to_fail(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    one = State(tmp_path / "one")
+    write(path, NEW, one.sign)
+    assert read_signed(path, one.signers) is not None
 
 
 def test_a_signature_of_something_else_is_none_of_a_lock(path: Path, state: State) -> None:

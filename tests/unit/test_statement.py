@@ -22,6 +22,7 @@ from orchestrator.progress import silent
 from orchestrator.signing import Kind, Signers
 from orchestrator.state import State
 from orchestrator.statement import PAYLOAD_TYPE, envelope, opened, pae, read_statement
+from tests.strangers import somebody_else
 from tests.unit.test_line_up import SNAPSHOT, Rooms, other_port
 
 if TYPE_CHECKING:
@@ -205,7 +206,8 @@ def test_anothers_statement_counts_once_his_key_is_known(rooms: Rooms, tmp_path:
     attestation = only(rooms).attestation
     assert attestation is not None
     other = State(tmp_path / "other")
-    text = signed_anew(attestation.read_text(encoding="utf-8"), lambda _: None, other)
+    with somebody_else(tmp_path / "away"):
+        text = signed_anew(attestation.read_text(encoding="utf-8"), lambda _: None, other)
     found = held(rooms, text)
     assert found[attest.SIGNED][0] == "failed"
     assert "nobody gave beforehand" in found[attest.SIGNED][1]
