@@ -21,7 +21,7 @@ unit: ## the rings that need no host: unit, golden, contract
 
 lab: ## the ring with real hosts, made on this machine
 	@scripts/setup.sh dev
-	@$(ROOT) $(PYTEST) -n 2 --dist loadfile -rs tests/lab
+	@$(ROOT) $(PYTEST) -n 3 --dist loadfile -rs --durations=25 tests/lab
 
 molecule: ## the roles over throwaway hosts, group by group: converge, idempotence, check mode, verify
 	@scripts/setup.sh dev

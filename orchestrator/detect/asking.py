@@ -39,10 +39,11 @@ THOROUGH_SECONDS = 1800
 _GRACE_SECONDS = 60
 _NO_NAMES: PciNames = MappingProxyType({})
 _MANIFEST = "manifest:"
-#: Whose locks a host takes, as its owner wrote it down there; fails where he did not.
-_DISK = "disk"
+#: Sections of the answer that no probe has; the colon keeps them apart from the probes' own names.
+_DISK = "folder:disk"
 _JOURNAL = "journal:"
-_SIGNERS, _SAY_SIGNERS = "signers", f"cat {HOST_SIGNERS}"
+#: Whose locks a host takes, as its owner wrote it down there; fails where he did not.
+_SIGNERS, _SAY_SIGNERS = "folder:signers", f"cat {HOST_SIGNERS}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -315,7 +315,7 @@ def test_events_tell_what_is_done_and_a_tampered_tree_is_built_again(rig: Rig) -
     seen: list[Event] = []
     did = apply(rig.host, rendered(), rig.lock, rig.made.name, rig.parts.store, SECRETS, rig.work, seen.append)
     texts = [event.text for event in seen if event.state == "running"]
-    assert texts[0] == "Make folders and users"
+    assert texts[:2] == ["See who signed the lock", "Make folders and users"]
     assert texts[-1] == "Put the agents' commands in place"
     assert "Run the gateway and wait until it answers" in texts
     assert {event.host for event in seen} == {rig.made.name}

@@ -175,6 +175,7 @@ def test_lab_down_leaves_nothing_on_this_machine(own: Rig) -> None:
         "lab/deploy.lock",
         "lab/deploy.lock.sig",
         "busy",
+        "locks.json",
     }
 
 

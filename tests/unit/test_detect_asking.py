@@ -63,6 +63,14 @@ def test_this_machine_is_read_without_a_problem_of_ours() -> None:
     assert not [one for one in snapshot.problems if one.kind == ProbeGarbled.kind]
 
 
+def test_a_snapshot_loses_nothing_to_what_else_is_asked() -> None:
+    """The folder's own disk use once took the name, and so the answer, of the probe that reads what is free."""
+    answer = ask([Question(host=LOCAL, disk=True, journal=True)])["localhost"]
+    assert answer.snapshot
+    assert answer.snapshot.disk_free_mib
+    assert not [one for one in answer.snapshot.problems if one.kind == ProbeGarbled.kind]
+
+
 def test_a_local_host_answers_both_questions_at_once(tmp_path: Path) -> None:
     wanted = manifest(tmp_path)
     answer = ask([Question(host=LOCAL, snapshot=True, manifest=wanted)])["localhost"]
