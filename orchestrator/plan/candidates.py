@@ -9,7 +9,7 @@ from orchestrator.deployment import AgenticClass, Rejection
 from orchestrator.plan.configuration import shape_of
 from orchestrator.plan.hardware import parse_capability
 from orchestrator.plan.interpreters import cannot_interpret
-from orchestrator.plan.layout import laid_out
+from orchestrator.plan.layout import laid_out, on_cards_mib
 from orchestrator.plan.memory import POOLED, Choice, largest_window, margin
 from orchestrator.plan.once import once
 from orchestrator.plan.shape import Shape, Unknown
@@ -159,6 +159,8 @@ def _try(row: LlmRow, quant: LlmQuant, kind: QuantRow, runtime: RuntimeName, set
         return _rejection(row, quant, runtime, f"its own window ends at {row.max_context_tokens} tokens")
     best: Candidate | None = None
     try:
+        if too_heavy := _too_heavy(shape_cached(row), quant, runtime, setting):
+            return _rejection(row, quant, runtime, too_heavy)
         for choice, window in _choices(row, quant, runtime, setting, limit):
             speed = speed_of(row, quant, choice, setting)
             one = Candidate(row, quant, choice, window, speed, kind.bits_per_weight, setting.suited.index(runtime))
@@ -191,6 +193,16 @@ def _sized(shape: Shape, key: tuple[Any, ...], limit: int) -> tuple[Choice, int]
 def _window(choice: Choice, limit: int) -> int:
     longest = largest_window(choice, limit)
     return longest if longest == limit else longest // STEP * STEP
+
+
+def _too_heavy(shape: Shape, quant: LlmQuant, runtime: RuntimeName, setting: Setting) -> str | None:
+    """Give why the weights alone are too much, however they are split; None where they may fit."""
+    capacity, reserve = setting.room(runtime)
+    room, weights = sum(capacity) - sum(reserve), on_cards_mib(shape, quant.weights_bytes, quant.quant, runtime)
+    if weights <= room:
+        return None
+    where = "the cards have" if len(capacity) > 1 else "there is" if not setting.gpus else "the card has"
+    return f"its weights alone are {weights / 1024:.1f} GiB, and {where} {max(room, 0) / 1024:.1f} GiB for them"
 
 
 def _too_short(best: Candidate, limit: int, asked: int | None) -> str | None:

@@ -21,6 +21,14 @@ CALLS_A_USER = 4
 IN_TURN, UNIFIED = ("nvidia", "amd", "intel"), ("apple", "cpu", "integrated")
 
 
+def on_cards_mib(shape: Shape, weights_bytes: float, quant: str, runtime: str) -> float:
+    """Give the weights in MiB that cards carry: llama.cpp leaves an embedding that is not the head's to the host."""
+    whole = weights_bytes / MIB
+    if runtime in LLAMA_CPP and not shape.tied:
+        whole -= shape.vocab * shape.hidden * embedding_bits(quant) / 8 / MIB
+    return whole
+
+
 def laid_out(  # noqa: PLR0913, PLR0917
     shape: Shape,
     weights_bytes: float,
@@ -34,9 +42,7 @@ def laid_out(  # noqa: PLR0913, PLR0917
     vendor: str = "nvidia",
 ) -> Choice:
     """Give the choice for weights of a known size; ``tensor`` cards share each layer, else whole layers are dealt."""
-    whole = weights_bytes / MIB
-    if runtime in LLAMA_CPP and not shape.tied:
-        whole -= shape.vocab * shape.hidden * embedding_bits(quant) / 8 / MIB
+    whole = on_cards_mib(shape, weights_bytes, quant, runtime)
     large = runtime == "vllm" and min(capacity_mib) >= LARGE_MIB
     own = _choice(shape, runtime, kv_dtype, capacity_mib, reserve_mib, tensor, sequences, whole, vendor, large=large)
     if not large:
