@@ -147,7 +147,7 @@ class State:
         """Give what was made under sudo to its caller, but for the lab's own folders, which stay root's."""
         if os.geteuid() != 0 or "SUDO_UID" not in os.environ:
             return
-        ours = ("hosts", "store", "keys", "busy", "locks.json", "lab/rigs", "lab/deploy.lock", "lab/deploy.lock.sig")
+        ours = ("hosts", "store", "keys", "busy", "lab/rigs", "lab/deploy.lock", "lab/deploy.lock.sig")
         made = [self.root, *(self.root / name for name in ours)]
         made += [path for name in ours for path in (self.root / name).rglob("*")]
         for path in made:

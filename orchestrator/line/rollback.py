@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from orchestrator.detect import Question
 from orchestrator.errors import AgentrigError, ApplyError, UsageError, VerifyError
 from orchestrator.line.accept import endpoint
-from orchestrator.line.attest import attested
 from orchestrator.line.draft import unread
 from orchestrator.line.up import SIDE_BY_SIDE, Clock, both, foreseen, tell_end
 from orchestrator.line.values import HostOutcome, Outcome
@@ -79,7 +78,6 @@ def _one(host: Host, to: str | None, way: Way, clock: Clock) -> HostOutcome:
         host.name, "changed" if done.changed else "unchanged", done.changed, manifest.release, clock.seconds,
         clock.phases, endpoint(host, locked.applied, way.ports), state.evidence_file, target.evidence,
         locked.stand_ins, log=done.log, changes=done.changes, notes=_notes(target, present, manifest),
-        attestation=state.attestation_file if attested(state, manifest) else None,
     )  # fmt: skip
 
 
