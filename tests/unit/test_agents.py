@@ -29,6 +29,7 @@ SNAPSHOT = HostSnapshot.from_json(
 )
 ODD = "Jürgen \"O'B $x`"
 PEOPLE = ("ada", ODD)
+FREE = {"Apache-2.0", "MIT"}
 
 
 def asked(**changes: Any) -> Profile:
@@ -44,9 +45,17 @@ def content(rendered: Rendered, path: str) -> str:
 
 
 def test_an_agent_that_nothing_sets_up_is_refused_with_those_that_there_are() -> None:
+    known = {name: CATALOG.agents[name] for name in ("aider", "opencode")}
+    catalog = CATALOG.model_copy(update={"agents": known})
     with pytest.raises(ProfileError, match="nothing sets up the agent cline yet") as caught:
-        plan(SNAPSHOT, asked(agents=("aider", "cline")), CATALOG)
+        plan(SNAPSHOT, asked(agents=("aider", "cline")), catalog)
     assert caught.value.do.endswith("there are aider, opencode")
+
+
+def test_no_profile_of_the_catalog_names_an_agent_that_is_not_free() -> None:
+    free = {"aider", "opencode", *(name for name, row in CATALOG.agents.items() if row.licence in FREE)}
+    assert {name for one in CATALOG.profiles.values() for name in one.agents} <= free
+    assert "claude_code" not in free
 
 
 def test_an_agent_whose_wire_form_is_not_spoken_is_refused() -> None:
@@ -63,6 +72,15 @@ def test_an_agent_whose_first_request_leaves_no_room_is_refused_with_the_figures
         plan(SNAPSHOT, asked(llm=wish), CATALOG)
     assert "OpenCode" in caught.value.what
     assert plan(SNAPSHOT, asked(llm=wish, agents=("aider",)), CATALOG).agents == ("aider",)
+
+
+def test_an_agent_that_leaves_little_of_the_window_is_told_so_with_its_trimmed_form() -> None:
+    row = CATALOG.agents["claude_code"]
+    (said,) = [one for one in plan(SNAPSHOT, asked(agents=("claude_code",)), CATALOG).reasons if row.title in one]
+    assert f"{row.untrimmed_tokens} of the window's 8192 tokens" in said
+    assert f"trimmed to {row.first_request_tokens}" in said
+    assert f"leaves {8192 - row.first_request_tokens - 256} for the work" in said
+    assert not [one for one in plan(SNAPSHOT, asked(agents=("aider",)), CATALOG).reasons if "Aider" in one]
 
 
 def test_a_profile_may_shorten_answers_and_a_rehearsal_does() -> None:
@@ -145,18 +163,18 @@ def test_an_llm_that_the_catalog_does_not_know_can_be_served_to_agents() -> None
 
 def wrapped(tmp_path: Path, name: str, *, tokens: dict[str, int]) -> subprocess.CompletedProcess[str]:
     """Run a wrapper of its own place: a folder in the release's stead, and a program that says what it was given."""
-    rendered = rendering()
+    rendered, row = rendering(agents=(name,)), CATALOG.agents[name]
     folder = tmp_path / "current"
     (folder / "agents/tokens").mkdir(parents=True)
     for token, mode in tokens.items():
         (folder / "agents/tokens" / token).write_text(f"secret-{token}\n")
         (folder / "agents/tokens" / token).chmod(mode)
-    program = folder / f"artefacts/{name}/bin/{name}"
+    program = folder / f"artefacts/{name}/bin/{row.command}"
     program.parent.mkdir(parents=True)
     program.write_text('#!/bin/sh\nenv; for word; do echo "word $word"; done\n')
     program.chmod(0o755)
     command = tmp_path / name
-    command.write_text(content(rendered, f"agents/{name}/{name}").replace("/opt/agentrig/current", str(folder)))
+    command.write_text(content(rendered, f"agents/{name}/{row.command}").replace("/opt/agentrig/current", str(folder)))
     command.chmod(0o755)
     home = tmp_path / 'a "home" $x'
     return subprocess.run(
@@ -168,7 +186,25 @@ def wrapped(tmp_path: Path, name: str, *, tokens: dict[str, int]) -> subprocess.
     )
 
 
-@pytest.mark.parametrize(("name", "variable"), [("aider", "OPENAI_API_KEY"), ("opencode", "AGENTRIG_TOKEN")])
+def test_claude_code_is_told_the_same_in_its_settings_and_around_it() -> None:
+    rendered = rendering(agents=("claude_code",), llm=asked().llm.model_copy(update={"output_tokens": 512}))
+    told = json.loads(content(rendered, "agents/claude_code/settings.json"))
+    command = content(rendered, "agents/claude_code/claude")
+    for name, value in told["env"].items():
+        assert f'export {name}="{value}"' in command
+    assert told["env"]["ANTHROPIC_BASE_URL"] == "http://127.0.0.1:8080"
+    assert told["env"]["CLAUDE_CODE_MAX_CONTEXT_TOKENS"] == "8192"
+    assert told["env"]["CLAUDE_CODE_MAX_OUTPUT_TOKENS"] == "512"
+    assert int(told["env"]["CLAUDE_AUTOCOMPACT_PCT_OVERRIDE"]) * 8192 / 100 <= 8192 - 512
+    assert told["env"]["CLAUDE_CODE_ATTRIBUTION_HEADER"] == "0"
+    assert set(told["permissions"]["deny"]) >= {"Bash", "WebFetch", "WebSearch", "mcp__*"}
+    assert "--restricted" in command
+
+
+@pytest.mark.parametrize(
+    ("name", "variable"),
+    [("aider", "OPENAI_API_KEY"), ("opencode", "AGENTRIG_TOKEN"), ("claude_code", "ANTHROPIC_AUTH_TOKEN")],
+)
 def test_the_command_puts_the_callers_token_around_the_program(tmp_path: Path, name: str, variable: str) -> None:
     done = wrapped(tmp_path, name, tokens={"person-me": 0o400})
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,44 @@
+"""What each agent is given to do when it is alone: the script of its endpoint, in the agent's own tools."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+REPOSITORY, OUTSIDE = "{repository}", "{repository}/../outside.txt"
+
+
+class Case(NamedTuple):
+    """An agent's script: what must be refused, then the edit that must be made; and the names that it asks for."""
+
+    outside: dict[str, Any]
+    shell: dict[str, Any] | None
+    web: dict[str, Any] | None
+    edit: tuple[dict[str, Any], ...]
+    #: Its tools as the endpoint sees them, sorted; of one that has none, nothing.
+    tools: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+    @property
+    def turns(self) -> list[dict[str, Any]]:
+        """Give the whole script."""
+        refused = [one for one in (self.outside, self.shell, self.web) if one]
+        return [*refused, *self.edit, {"text": "That is done."}]
+
+
+def call(tool: str, **arguments: Any) -> dict[str, Any]:
+    """Give a turn in which a tool is called."""
+    return {"tool": tool, "arguments": arguments}
+
+
+CASES = {
+    "claude_code": Case(
+        outside=call("Write", file_path=OUTSIDE, content="x"),
+        shell=call("Bash", command=f"touch {OUTSIDE}", description="x"),
+        web=call("WebFetch", url="http://example.test/", prompt="x"),
+        edit=(
+            call("Read", file_path=f"{REPOSITORY}/greeting.py"),
+            call("Edit", file_path=f"{REPOSITORY}/greeting.py", old_string="Hello", new_string="Good morning"),
+        ),
+        tools=("Edit", "Glob", "Grep", "Read", "Write"),
+    ),
+}
