@@ -9,6 +9,7 @@ from orchestrator.errors import UsageError
 from orchestrator.line.accept import endpoint
 from orchestrator.line.status import served_lock
 from orchestrator.render.agents import FOLDER, agent_files, parts_of_agent
+from orchestrator.render.agents.shared import NO_MAKER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,7 +90,12 @@ def variables(host: Host, name: str, lock: Lock | None, ports: Ports) -> dict[st
     parts, reached = parts_of_agent(row, deployment, ports.catalog), endpoint(host, deployment, ports)
     address = reached.openai if row.wire == "openai" else str(reached.anthropic)
     named = {"openai": "OPENAI_API_BASE", "anthropic": "ANTHROPIC_BASE_URL"}[row.wire]
-    own = {key: value for key, value in parts.environment.items() if "$" not in value and "/current/" not in value}
+    # What closes the way out around one program would close it for all of a shell.
+    own = {
+        key: value
+        for key, value in parts.environment.items()
+        if "$" not in value and "/current/" not in value and key not in NO_MAKER
+    }
     words = {key: "'" + value.replace("'", "'\\''") + "'" for key, value in {**own, named: address}.items()}
     token = str(reached.token_file).replace("'", "'\\''")
     return {parts.token_variable: f"\"$(cat '{token}')\"", **dict(sorted(words.items()))}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 
 from orchestrator.catalog.loader import load, profile
 from orchestrator.errors import NoFit, ProfileError
+from orchestrator.files import data
 from orchestrator.people import AGENT_USER, clients_of, slug_of
 from orchestrator.plan import plan, rehearse
 from orchestrator.profile import LlmWish, Profile
@@ -161,6 +163,56 @@ def test_an_llm_that_the_catalog_does_not_know_can_be_served_to_agents() -> None
         assert parts_of_agent(row, decided, CATALOG).files
 
 
+def hooked(root: Path, tool: str, **parameters: Any) -> dict[str, Any]:
+    event = {"workspaceRoots": [str(root)], "preToolUse": {"toolName": tool, "parameters": parameters}}
+    hook = data("templates") / "agents/keep_to_tree.py"
+    done = subprocess.run(
+        [sys.executable, "-I", str(hook)], input=json.dumps(event), capture_output=True, text=True, check=True
+    )
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def test_cline_may_read_and_write_in_its_tree_alone(tmp_path: Path) -> None:
+    root = tmp_path / "tree"
+    (root / "inside").mkdir(parents=True)
+    (root / "leads-out").symlink_to("/etc")
+    assert hooked(root, "editor", path="inside/new.py", new_text="../x") == {}
+    assert hooked(root, "read_files", files=[{"path": str(root / "a")}]) == {}
+    assert hooked(root, "search_codebase", queries=["/etc/passwd"]) == {}
+    for path in (
+        "../x",
+        "/etc/passwd",
+        "leads-out/passwd",
+        f"{root}-beside/x",
+        ".git/hooks/pre-commit",
+        ".clinerules/x",
+    ):
+        found = hooked(root, "editor", path=path, new_text="x")
+        assert found["overrideInput"] == {}, path
+        assert path in found["context"]
+    assert "outside" in hooked(root, "read_files", files=[{"path": "a"}, {"path": "/etc/passwd"}])["context"]
+    assert hooked(root, "read_files", files=[{"path": ".git/config"}]) == {}
+
+
+def test_what_cline_asks_in_another_way_is_refused(tmp_path: Path) -> None:
+    assert hooked(tmp_path, "run_commands", commands=["true"])["cancel"] is True
+    hook = data("templates") / "agents/keep_to_tree.py"
+    for text in ("", "[]", "{}", '{"preToolUse": {"toolName": "editor", "parameters": {"path": "x"}}}'):
+        done = subprocess.run([sys.executable, "-I", str(hook)], input=text, capture_output=True, text=True, check=True)
+        assert json.loads(done.stdout)["cancel"] is True
+
+
+def test_cline_is_told_the_window_and_has_no_shell() -> None:
+    rendered = rendering(agents=("cline",))
+    told = json.loads(content(rendered, "agents/cline/providers.json"))["providers"]["openai-compatible"]["settings"]
+    assert (told["contextWindow"], told["baseUrl"]) == (8192, "http://127.0.0.1:8080/v1")
+    assert "apiKey" not in told
+    assert {"run_commands", "fetch_web_content"} <= set(
+        json.loads(content(rendered, "agents/cline/global-settings.json"))["disabledTools"]
+    )
+
+
 def wrapped(tmp_path: Path, name: str, *, tokens: dict[str, int]) -> subprocess.CompletedProcess[str]:
     """Run a wrapper of its own place: a folder in the release's stead, and a program that says what it was given."""
     rendered, row = rendering(agents=(name,)), CATALOG.agents[name]
@@ -203,7 +255,12 @@ def test_claude_code_is_told_the_same_in_its_settings_and_around_it() -> None:
 
 @pytest.mark.parametrize(
     ("name", "variable"),
-    [("aider", "OPENAI_API_KEY"), ("opencode", "AGENTRIG_TOKEN"), ("claude_code", "ANTHROPIC_AUTH_TOKEN")],
+    [
+        ("aider", "OPENAI_API_KEY"),
+        ("opencode", "AGENTRIG_TOKEN"),
+        ("claude_code", "ANTHROPIC_AUTH_TOKEN"),
+        ("cline", "OPENAI_API_KEY"),
+    ],
 )
 def test_the_command_puts_the_callers_token_around_the_program(tmp_path: Path, name: str, variable: str) -> None:
     done = wrapped(tmp_path, name, tokens={"person-me": 0o400})

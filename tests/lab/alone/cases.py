@@ -20,9 +20,9 @@ class Case(NamedTuple):
 
     @property
     def turns(self) -> list[dict[str, Any]]:
-        """Give the whole script."""
-        refused = [one for one in (self.outside, self.shell, self.web) if one]
-        return [*refused, *self.edit, {"text": "That is done."}]
+        """Give the whole script; no three refusals follow each other, since some agents end at that."""
+        first = [one for one in (self.outside, self.shell) if one]
+        return [*first, *self.edit[:1], *([self.web] if self.web else []), *self.edit[1:], {"text": "That is done."}]
 
 
 def call(tool: str, **arguments: Any) -> dict[str, Any]:
@@ -40,5 +40,15 @@ CASES = {
             call("Edit", file_path=f"{REPOSITORY}/greeting.py", old_string="Hello", new_string="Good morning"),
         ),
         tools=("Edit", "Glob", "Grep", "Read", "Write"),
+    ),
+    "cline": Case(
+        outside=call("editor", path=OUTSIDE, new_text="x"),
+        shell=call("run_commands", commands=[f"touch {OUTSIDE}"]),
+        web=call("fetch_web_content", requests=[{"url": "http://example.test/", "prompt": "read it"}]),
+        edit=(
+            call("read_files", files=[{"path": f"{REPOSITORY}/greeting.py"}]),
+            call("editor", path=f"{REPOSITORY}/greeting.py", old_text="Hello", new_text="Good morning"),
+        ),
+        tools=("editor", "read_files", "search_codebase"),
     ),
 }

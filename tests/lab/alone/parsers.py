@@ -6,6 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tests.lab.alone.cases import CASES
+from tests.lab.alone.stage import WINDOW
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -43,7 +46,17 @@ def _changed(*path: str, value: object) -> Callable[[str], str]:
     return spoil
 
 
+def _cline(outcome: dict[str, Any]) -> list[str]:
+    """Read what Cline took of its settings: it says nothing of a wrong value and takes its own instead."""
+    body = next((one["body"] for one in outcome["requests"] if one["body"].get("tools")), {"tools": []})
+    tools = tuple(sorted(tool["function"]["name"] for tool in body["tools"]))
+    window = f'"info":{{"contextWindow":{WINDOW},'
+    faults = [] if tools == CASES["cline"].tools else [f"it has other tools: {', '.join(tools)}"]
+    return faults if window in outcome["said"] else [*faults, "it knows another window"]
+
+
 PARSERS = {
+    "cline": Parser({}, _cline, "global-settings.json", lambda text: text.replace("disabledTools", "deniedTools")),
     "claude_code": Parser(
         {"command": ["doctor"]}, _doctor, "settings.json", _changed("permissions", "defaultMode", value="perhaps")
     ),

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[3]
 KEPT = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "agentrig/agents"
 CATALOG = load()
+#: Networks, mounts and processes of its own: what an agent leaves running ends with it.
+ALONE = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--")
 WINDOW, ANSWER = 65536, 8192
 FILES = {"greeting.py": 'def greet(name):\n    return "Hello, " + name\n'}
 TASK = "Change greeting.py so that it greets with Good morning."
@@ -138,7 +140,20 @@ def alone(agent: str, folder: Path, turns: list[dict[str, Any]], **changes: Any)
         **changes,
     }
     done = subprocess.run(
-        ["unshare", "--net", "--mount", "--", sys.executable, "-m", "tests.lab.alone", json.dumps(question)],
+        [
+            "unshare",
+            "--net",
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+            "--",
+            sys.executable,
+            "-m",
+            "tests.lab.alone",
+            json.dumps(question),
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,
