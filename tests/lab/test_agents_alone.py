@@ -50,7 +50,7 @@ def test_it_makes_the_edit_and_nothing_beside_its_tree(outcomes: dict[str, dict[
     found = outcomes[agent]
     assert '+    return "Good morning, " + name' in found["diff"], found["said"]
     assert found["left_of_the_script"] == 0
-    assert not found["outside"]
+    assert tuple(found["outside"]) == CASES[agent].escapes
 
 
 @pytest.mark.parametrize("agent", CASES)

@@ -213,6 +213,20 @@ def test_cline_is_told_the_window_and_has_no_shell() -> None:
     )
 
 
+def test_continue_is_told_the_window_in_one_file_and_its_permissions_in_its_command() -> None:
+    rendered = rendering(agents=("continue",))
+    (told,) = json.loads(content(rendered, "agents/continue/config.yaml"))["models"]
+    assert told["defaultCompletionOptions"]["contextLength"] == 8192
+    assert told["defaultCompletionOptions"]["maxTokens"] == 256
+    assert told["apiKey"] == "${{ secrets.AGENTRIG_TOKEN }}"
+    assert json.loads(content(rendered, "agents/continue/settings.json")) == {"disableAllHooks": True}
+    command = content(rendered, "agents/continue/cn")
+    assert "bin/node /opt/agentrig/current/artefacts/continue/bin/cn" in command
+    for tool in ("Bash", "Fetch", "mcp__*"):
+        assert f"--exclude '{tool}'" in command
+    assert 'ln -sfn /opt/agentrig/current/agents/continue/settings.json "$state/settings.json"' in command
+
+
 def wrapped(tmp_path: Path, name: str, *, tokens: dict[str, int]) -> subprocess.CompletedProcess[str]:
     """Run a wrapper of its own place: a folder in the release's stead, and a program that says what it was given."""
     rendered, row = rendering(agents=(name,)), CATALOG.agents[name]
@@ -221,7 +235,8 @@ def wrapped(tmp_path: Path, name: str, *, tokens: dict[str, int]) -> subprocess.
     for token, mode in tokens.items():
         (folder / "agents/tokens" / token).write_text(f"secret-{token}\n")
         (folder / "agents/tokens" / token).chmod(mode)
-    program = folder / f"artefacts/{name}/bin/{row.command}"
+    # The node that comes with an agent is what is started.
+    program = folder / f"artefacts/{name}/bin/{'node' if row.install.node else row.command}"
     program.parent.mkdir(parents=True)
     program.write_text('#!/bin/sh\nenv; for word; do echo "word $word"; done\n')
     program.chmod(0o755)
@@ -260,6 +275,7 @@ def test_claude_code_is_told_the_same_in_its_settings_and_around_it() -> None:
         ("opencode", "AGENTRIG_TOKEN"),
         ("claude_code", "ANTHROPIC_AUTH_TOKEN"),
         ("cline", "OPENAI_API_KEY"),
+        ("continue", "AGENTRIG_TOKEN"),
     ],
 )
 def test_the_command_puts_the_callers_token_around_the_program(tmp_path: Path, name: str, variable: str) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.errors import UsageError
 from orchestrator.people import AGENT_USER, clients_of
-from orchestrator.render.agents import aider, claude_code, cline, opencode
+from orchestrator.render.agents import aider, claude_code, cline, continue_cli, opencode
 from orchestrator.render.agents.shared import BIN, FOLDER, TOKENS, wrapper
 from orchestrator.rendered import CURRENT, RenderedFile, RenderedLink, RenderedUser
 
@@ -23,6 +23,7 @@ BUILDERS: dict[str, Callable[[Deployment, Catalog], AgentParts]] = {
     "aider": aider.build,
     "claude_code": claude_code.build,
     "cline": cline.build,
+    "continue": continue_cli.build,
     "opencode": opencode.build,
 }
 

@@ -26,7 +26,8 @@ from tests.lab.alone.endpoint import Endpoint
 
 #: Whose agent it is: an account that every system has and that owns nothing.
 WHO = "nobody"
-OUTSIDE = "outside.txt"
+#: What a script tries to make beside the repository: with a tool that writes, and with a shell.
+OUTSIDE = ("outside.txt", "shell.txt")
 
 
 def main(question: dict[str, Any]) -> dict[str, Any]:
@@ -131,7 +132,7 @@ def tried(question: dict[str, Any], folder: Path, names: list[str]) -> dict[str,
         "left_of_the_script": len(endpoint.turns),
         "diff": read("diff"),
         "new_files": read("ls-files", "--others").splitlines(),
-        "outside": (folder / OUTSIDE).exists() or (home / OUTSIDE).exists(),
+        "outside": [name for name in OUTSIDE if (folder / name).exists() or (home / name).exists()],
         "home": sorted(str(path.relative_to(home)) for path in home.rglob("*") if path.is_file())[:80],
         "said": said.decode(errors="replace")[-6000:],
     }

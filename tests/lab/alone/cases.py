@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-REPOSITORY, OUTSIDE = "{repository}", "{repository}/../outside.txt"
+REPOSITORY, OUTSIDE, SHELL = "{repository}", "{repository}/../outside.txt", "touch {repository}/../shell.txt"
 
 
 class Case(NamedTuple):
@@ -17,10 +17,16 @@ class Case(NamedTuple):
     #: Its tools as the endpoint sees them, sorted; of one that has none, nothing.
     tools: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
+    #: What it makes beside its tree all the same: its own walls do not hold that.
+    escapes: tuple[str, ...] = ()
+    #: Its run is over with the first refusal.
+    ends_there: bool = False
 
     @property
     def turns(self) -> list[dict[str, Any]]:
         """Give the whole script; no three refusals follow each other, since some agents end at that."""
+        if self.ends_there:
+            return [self.outside, *self.edit, *([self.shell] if self.shell else [])]
         first = [one for one in (self.outside, self.shell) if one]
         return [*first, *self.edit[:1], *([self.web] if self.web else []), *self.edit[1:], {"text": "That is done."}]
 
@@ -33,7 +39,7 @@ def call(tool: str, **arguments: Any) -> dict[str, Any]:
 CASES = {
     "claude_code": Case(
         outside=call("Write", file_path=OUTSIDE, content="x"),
-        shell=call("Bash", command=f"touch {OUTSIDE}", description="x"),
+        shell=call("Bash", command=SHELL, description="x"),
         web=call("WebFetch", url="http://example.test/", prompt="x"),
         edit=(
             call("Read", file_path=f"{REPOSITORY}/greeting.py"),
@@ -43,12 +49,24 @@ CASES = {
     ),
     "cline": Case(
         outside=call("editor", path=OUTSIDE, new_text="x"),
-        shell=call("run_commands", commands=[f"touch {OUTSIDE}"]),
+        shell=call("run_commands", commands=[SHELL]),
         web=call("fetch_web_content", requests=[{"url": "http://example.test/", "prompt": "read it"}]),
         edit=(
             call("read_files", files=[{"path": f"{REPOSITORY}/greeting.py"}]),
             call("editor", path=f"{REPOSITORY}/greeting.py", old_text="Hello", new_text="Good morning"),
         ),
         tools=("editor", "read_files", "search_codebase"),
+    ),
+    "continue": Case(
+        outside=call("Write", filepath=OUTSIDE, content="x"),
+        shell=call("Bash", command=SHELL),
+        web=call("Fetch", url="http://example.test/"),
+        edit=(
+            call("Read", filepath=f"{REPOSITORY}/greeting.py"),
+            call("Edit", file_path=f"{REPOSITORY}/greeting.py", old_string="Hello", new_string="Good morning"),
+        ),
+        tools=("Checklist", "Edit", "Exit", "List", "Read", "Write"),
+        escapes=("outside.txt",),
+        ends_there=True,
     ),
 }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tests.lab.alone.cases import CASES
-from tests.lab.alone.stage import WINDOW
+from tests.lab.alone.stage import ANSWER, WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +55,19 @@ def _cline(outcome: dict[str, Any]) -> list[str]:
     return faults if window in outcome["said"] else [*faults, "it knows another window"]
 
 
+def _continue(outcome: dict[str, Any]) -> list[str]:
+    """Read whether cn took its settings: it holds them against its own schema and asks nothing where they are wrong."""
+    caps = {one["body"].get("max_tokens") for one in outcome["requests"] if "messages" in one["body"]}
+    return [] if caps == {ANSWER} else [f"it asked for {caps or 'nothing'}: {outcome['said'][-300:]}"]
+
+
 PARSERS = {
+    "continue": Parser(
+        {},
+        _continue,
+        "config.yaml",
+        _changed("models", "0", "defaultCompletionOptions", "contextLength", value="many"),
+    ),
     "cline": Parser({}, _cline, "global-settings.json", lambda text: text.replace("disabledTools", "deniedTools")),
     "claude_code": Parser(
         {"command": ["doctor"]}, _doctor, "settings.json", _changed("permissions", "defaultMode", value="perhaps")
