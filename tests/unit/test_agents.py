@@ -227,9 +227,24 @@ def test_continue_is_told_the_window_in_one_file_and_its_permissions_in_its_comm
     assert 'ln -sfn /opt/agentrig/current/agents/continue/settings.json "$state/settings.json"' in command
 
 
+def test_qwen_code_is_told_the_window_and_may_write_in_its_tree_alone() -> None:
+    wish = asked().llm.model_copy(update={"context_tokens": 8192, "output_tokens": 128})
+    rendered = rendering(agents=("qwen_code",), llm=wish)
+    told = json.loads(content(rendered, "agents/qwen_code/settings.json"))
+    (provider,) = told["modelProviders"]["openai"]
+    assert provider["generationConfig"]["contextWindowSize"] == 8192
+    assert provider["generationConfig"]["samplingParams"]["max_tokens"] == 128
+    assert provider["baseUrl"] == "http://127.0.0.1:8080/v1"
+    assert told["permissions"]["allow"] == ["Edit(./**)"]
+    assert {"run_shell_command", "web_fetch"} <= set(told["permissions"]["deny"])
+    assert told["context"]["autoCompactThreshold"] * 8192 <= 8192 - 64
+    assert told["disableAllHooks"] is True
+
+
 def wrapped(tmp_path: Path, name: str, *, tokens: dict[str, int]) -> subprocess.CompletedProcess[str]:
     """Run a wrapper of its own place: a folder in the release's stead, and a program that says what it was given."""
-    rendered, row = rendering(agents=(name,)), CATALOG.agents[name]
+    short = asked().llm.model_copy(update={"output_tokens": 128})
+    rendered, row = rendering(agents=(name,), llm=short), CATALOG.agents[name]
     folder = tmp_path / "current"
     (folder / "agents/tokens").mkdir(parents=True)
     for token, mode in tokens.items():
@@ -276,6 +291,7 @@ def test_claude_code_is_told_the_same_in_its_settings_and_around_it() -> None:
         ("claude_code", "ANTHROPIC_AUTH_TOKEN"),
         ("cline", "OPENAI_API_KEY"),
         ("continue", "AGENTRIG_TOKEN"),
+        ("qwen_code", "OPENAI_API_KEY"),
     ],
 )
 def test_the_command_puts_the_callers_token_around_the_program(tmp_path: Path, name: str, variable: str) -> None:

@@ -69,4 +69,14 @@ CASES = {
         escapes=("outside.txt",),
         ends_there=True,
     ),
+    "qwen_code": Case(
+        outside=call("write_file", file_path=OUTSIDE, content="x"),
+        shell=call("run_shell_command", command=SHELL, is_background=False),
+        web=call("web_fetch", url="http://example.test/", prompt="read it"),
+        edit=(
+            call("read_file", file_path=f"{REPOSITORY}/greeting.py"),
+            call("edit", file_path=f"{REPOSITORY}/greeting.py", old_string="Hello", new_string="Good morning"),
+        ),
+        tools=("edit", "glob", "grep_search", "list_directory", "read_file", "write_file"),
+    ),
 }

@@ -61,7 +61,17 @@ def _continue(outcome: dict[str, Any]) -> list[str]:
     return [] if caps == {ANSWER} else [f"it asked for {caps or 'nothing'}: {outcome['said'][-300:]}"]
 
 
+def _qwen(outcome: dict[str, Any]) -> list[str]:
+    """Read what Qwen Code took of its settings: it says nothing of a wrong key, so what it asks for tells."""
+    bodies = [one["body"] for one in outcome["requests"] if one["body"].get("tools")]
+    tools = {tuple(sorted(tool["function"]["name"] for tool in body["tools"])) for body in bodies}
+    caps = {body.get("max_tokens") for body in bodies}
+    faults = [] if tools == {CASES["qwen_code"].tools} else [f"it has other tools: {tools}"]
+    return faults if caps == {ANSWER} else [*faults, f"it asks for answers of {caps}"]
+
+
 PARSERS = {
+    "qwen_code": Parser({}, _qwen, "settings.json", lambda text: text.replace("max_tokens", "max_token")),
     "continue": Parser(
         {},
         _continue,
