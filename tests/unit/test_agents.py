@@ -69,8 +69,8 @@ def test_an_agent_whose_wire_form_is_not_spoken_is_refused() -> None:
 
 
 def test_an_agent_whose_first_request_leaves_no_room_is_refused_with_the_figures() -> None:
-    wish = LlmWish(name="smollm2-135m", quant="Q4_1", context_tokens=6144, output_tokens=256, slots=1)
-    with pytest.raises(NoFit, match="about 6100 tokens and an answer 256, and the window has 6144") as caught:
+    wish = LlmWish(name="smollm2-135m", quant="Q4_1", context_tokens=4992, output_tokens=256, slots=1)
+    with pytest.raises(NoFit, match="about 4800 tokens and an answer 256, and the window has 4992") as caught:
         plan(SNAPSHOT, asked(llm=wish), CATALOG)
     assert "OpenCode" in caught.value.what
     assert plan(SNAPSHOT, asked(llm=wish, agents=("aider",)), CATALOG).agents == ("aider",)

@@ -79,4 +79,14 @@ CASES = {
         ),
         tools=("edit", "glob", "grep_search", "list_directory", "read_file", "write_file"),
     ),
+    "opencode": Case(
+        outside=call("write", filePath=OUTSIDE, content="x"),
+        shell=call("bash", command=SHELL, description="x"),
+        web=call("webfetch", url="http://example.test/", format="text"),
+        edit=(
+            call("read", filePath=f"{REPOSITORY}/greeting.py"),
+            call("edit", filePath=f"{REPOSITORY}/greeting.py", oldString="Hello", newString="Good morning"),
+        ),
+        tools=("edit", "glob", "grep", "read", "todowrite", "write"),
+    ),
 }
