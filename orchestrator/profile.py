@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints
 from orchestrator.nouns import Noun
 
 Use = Literal["solo", "team", "max_speed", "hybrid", "external"]
-Agent = Literal["aider", "cline", "opencode", "continue", "claude_code"]
+Agent = Literal["aider", "cline", "opencode", "continue", "claude_code", "qwen_code"]
 RuntimeName = Literal["vllm", "sglang", "llama_cpp", "ollama", "exllama", "tensorrt_llm", "external", "xllamacpp"]
 
 

@@ -150,10 +150,12 @@ class AgentInstall(Noun):
     python: str | None = None
     package: str | None = None
     natives: tuple[Native, ...] = ()
+    #: The native package is all of it: the one that brings it is not asked for, nor what else that one needs.
+    native_only: bool = False
     #: Package that would run a script when it is installed -> why it is not needed: none is ever run.
     scripts: dict[str, str] = {}
     packages: tuple[str, ...] = ()
-    #: Least version of node that it runs on; None where it needs none.
+    #: Range of versions of the node that comes with it, as npm reads it; None where it needs none.
     node: str | None = None
 
 
@@ -175,6 +177,8 @@ class AgentRow(Noun):
     context_field: str | None
     output_field: str | None
     first_request_tokens: int = Field(gt=0)
+    #: The same of the agent as it comes, where what it asks was trimmed here.
+    untrimmed_tokens: int | None = Field(default=None, gt=0)
     licence: str
     source: str
 

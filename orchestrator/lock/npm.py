@@ -114,7 +114,9 @@ def resolve_tree(
     Raises LockError for what does not resolve, and for a tarball that is not what npm's lock says.
     """
     with client(store) as npm:
-        (npm.room / "package.json").write_text(json.dumps(npm_lock.asked_of_npm(row, held or {})), encoding="utf-8")
+        (npm.room / "package.json").write_text(
+            json.dumps(npm_lock.asked_of_npm(row, held or {}, machine)), encoding="utf-8"
+        )
         kind = (f"--os={SYSTEM}", f"--cpu={CPUS[target.arch]}", f"--libc={LIBC}")
         npm.run("install", "--package-lock-only", *kind, what=str(row.install.package))
         document = json.loads((npm.room / "package-lock.json").read_text(encoding="utf-8"))
@@ -123,7 +125,7 @@ def resolve_tree(
         parts = _fetched(npm, found, store)
     places = {one.place: parts[one.spec].id for one in found}
     digests = {one.place: str(parts[one.spec].digest) for one in found}
-    first = npm_lock.package_name(row)
+    first = npm_lock.package_name(row, machine)
     top = Artefact(
         kind="npm_tree",
         name=row.name,

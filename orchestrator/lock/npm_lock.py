@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 #: Machine -> node's name of it (process.arch).
 CPUS = {"x86_64": "x64", "aarch64": "arm64"}
 SYSTEM, LIBC = "linux", "glibc"
+#: npm's packages of node itself: the program alone, for one system and processor each, with no script.
+NODE, NODE_PROGRAM = "node-linux-{cpu}", "bin/node"
 
 _NAME = r"(?:@[a-z0-9._~-]+/)?[A-Za-z0-9_~-][A-Za-z0-9._~-]*"
 _NAMED = re.compile(r"(?:@[a-z0-9~][a-z0-9._~-]*/)?[A-Za-z0-9_~][A-Za-z0-9._~-]*")
@@ -64,21 +66,27 @@ def native_of(row: AgentRow, machine: Machine) -> Native | None:
     return None
 
 
-def package_name(row: AgentRow) -> str:
-    """Give the package that an agent's row names, without its range of versions."""
-    return _parted(row)[0]
+def package_name(row: AgentRow, machine: Machine) -> str:
+    """Give the package that is asked for on an agent's behalf, without its range of versions."""
+    native = native_of(row, machine) if row.install.native_only else None
+    return native.package if native else _parted(row)[0]
 
 
-def asked_of_npm(row: AgentRow, held: Mapping[str, str]) -> dict[str, Any]:
+def node_package(row: AgentRow, machine: Machine) -> str | None:
+    """Give npm's package of the node that comes with an agent, None for one that needs none."""
+    return NODE.format(cpu=CPUS[machine.arch]) if row.install.node else None
+
+
+def asked_of_npm(row: AgentRow, held: Mapping[str, str], machine: Machine) -> dict[str, Any]:
     """Give the ``package.json`` that asks for an agent; ``held`` names versions that must not move."""
-    name, wanted = _parted(row)
-    above = {other: version for other, version in sorted(held.items()) if other != name}
+    node = node_package(row, machine)
+    wanted = {package_name(row, machine): _parted(row)[1], **({node: str(row.install.node)} if node else {})}
     return {
         "name": "agentrig-tree",
         "version": "0.0.0",
         "private": True,
-        "dependencies": {name: held.get(name, wanted)},
-        "overrides": above,
+        "dependencies": {name: held.get(name, version) for name, version in wanted.items()},
+        "overrides": {other: version for other, version in sorted(held.items()) if other not in wanted},
     }
 
 
@@ -162,18 +170,21 @@ def _allows(listed: list[str] | str, value: str) -> bool:
 
 def links_of(document: Mapping[str, Any], row: AgentRow, machine: Machine) -> dict[str, str]:
     """Give the commands of the tree: path of each link in it -> where it points. Raises LockError."""
-    native, package = native_of(row, machine), package_name(row)
+    native, node = native_of(row, machine), node_package(row, machine)
     if native:
         return {f"bin/{row.command}": f"../node_modules/{native.package}/{native.program}"}
+    package = package_name(row, machine)
     named = document["packages"].get(f"node_modules/{package}", {}).get("bin", {})
     program = str(named.get(row.command, "")).removeprefix("./")
     if not program or program.startswith("/") or ".." in program.split("/"):
         raise LockError(f"{package} brings no command {row.command}", where=f"agent {row.name}")
-    return {f"bin/{row.command}": f"../node_modules/{package}/{program}"}
+    interpreter = {"bin/node": f"../node_modules/{node}/{NODE_PROGRAM}"} if node else {}
+    return {f"bin/{row.command}": f"../node_modules/{package}/{program}", **interpreter}
 
 
 def source_of(row: AgentRow, target: Target, machine: Machine) -> str:
     """Give what the lock calls the request for an agent: equal while catalog and host ask for the same."""
-    native = native_of(row, machine)
-    with_native = f" with {native.package}" if native else ""
-    return f"npm:{row.install.package} for {SYSTEM} {target.arch} {LIBC}{with_native}"
+    native, node = native_of(row, machine), node_package(row, machine)
+    with_native = f" with {native.package}{' alone' if row.install.native_only else ''}" if native else ""
+    with_node = f" with {node}@{row.install.node}" if node else ""
+    return f"npm:{row.install.package} for {SYSTEM} {target.arch} {LIBC}{with_native}{with_node}"

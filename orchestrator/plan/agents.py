@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: Most tokens of one answer where the profile says nothing, and the share of the window that it may take at most.
 MOST_OUTPUT, OUTPUT_SHARE = 8192, 4
+#: An agent's first request and one answer should leave half of the window for the work itself.
+WORK_SHARE = 2
 
 
 def longest_answer(window: int, profile: Profile) -> int:
@@ -22,7 +24,7 @@ def longest_answer(window: int, profile: Profile) -> int:
 
 
 def with_agents(decided: Deployment, catalog: Catalog) -> Deployment:
-    """Give the decision as it is, once every agent of it has been found to work with it.
+    """Give the decision, once every agent of it has been found to work with it, with what is said of short windows.
 
     Raises ProfileError for an agent that nothing sets up, NoFit for one whose wire form is not spoken or whose first
     request leaves too little of the window.
@@ -46,7 +48,21 @@ def with_agents(decided: Deployment, catalog: Catalog) -> Deployment:
                     *decided.rejections,
                 ],
             )
-    return decided
+    said = tuple(filter(None, (_short(catalog.agents[name], decided) for name in decided.agents)))
+    return decided.model_copy(update={"reasons": (*decided.reasons, *said)}) if said else decided
+
+
+def _short(row: AgentRow, decided: Deployment) -> str | None:
+    """Give what is to be said of an agent that, as it comes, would leave too little of the window."""
+    whole = row.untrimmed_tokens or row.first_request_tokens
+    if (whole + decided.output_tokens) * WORK_SHARE <= decided.context_tokens:
+        return None
+    left = decided.context_tokens - row.first_request_tokens - decided.output_tokens
+    trimmed = f" as it comes; its tools are trimmed to {row.first_request_tokens}" if row.untrimmed_tokens else ""
+    return (
+        f"{row.title}'s first request takes about {whole} of the window's {decided.context_tokens} tokens{trimmed}, "
+        f"which leaves {left} for the work beside an answer"
+    )
 
 
 def _wire(row: AgentRow, decided: Deployment, catalog: Catalog) -> str | None:

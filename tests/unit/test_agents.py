@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 
 from orchestrator.catalog.loader import load, profile
 from orchestrator.errors import NoFit, ProfileError
+from orchestrator.files import data
 from orchestrator.people import AGENT_USER, clients_of, slug_of
 from orchestrator.plan import plan, rehearse
 from orchestrator.profile import LlmWish, Profile
@@ -29,6 +31,7 @@ SNAPSHOT = HostSnapshot.from_json(
 )
 ODD = "Jürgen \"O'B $x`"
 PEOPLE = ("ada", ODD)
+FREE = {"Apache-2.0", "MIT"}
 
 
 def asked(**changes: Any) -> Profile:
@@ -44,9 +47,17 @@ def content(rendered: Rendered, path: str) -> str:
 
 
 def test_an_agent_that_nothing_sets_up_is_refused_with_those_that_there_are() -> None:
+    known = {name: CATALOG.agents[name] for name in ("aider", "opencode")}
+    catalog = CATALOG.model_copy(update={"agents": known})
     with pytest.raises(ProfileError, match="nothing sets up the agent cline yet") as caught:
-        plan(SNAPSHOT, asked(agents=("aider", "cline")), CATALOG)
+        plan(SNAPSHOT, asked(agents=("aider", "cline")), catalog)
     assert caught.value.do.endswith("there are aider, opencode")
+
+
+def test_no_profile_of_the_catalog_names_an_agent_that_is_not_free() -> None:
+    free = {"aider", "opencode", *(name for name, row in CATALOG.agents.items() if row.licence in FREE)}
+    assert {name for one in CATALOG.profiles.values() for name in one.agents} <= free
+    assert "claude_code" not in free
 
 
 def test_an_agent_whose_wire_form_is_not_spoken_is_refused() -> None:
@@ -58,11 +69,20 @@ def test_an_agent_whose_wire_form_is_not_spoken_is_refused() -> None:
 
 
 def test_an_agent_whose_first_request_leaves_no_room_is_refused_with_the_figures() -> None:
-    wish = LlmWish(name="smollm2-135m", quant="Q4_1", context_tokens=6144, output_tokens=256, slots=1)
-    with pytest.raises(NoFit, match="about 6100 tokens and an answer 256, and the window has 6144") as caught:
+    wish = LlmWish(name="smollm2-135m", quant="Q4_1", context_tokens=4992, output_tokens=256, slots=1)
+    with pytest.raises(NoFit, match="about 4800 tokens and an answer 256, and the window has 4992") as caught:
         plan(SNAPSHOT, asked(llm=wish), CATALOG)
     assert "OpenCode" in caught.value.what
     assert plan(SNAPSHOT, asked(llm=wish, agents=("aider",)), CATALOG).agents == ("aider",)
+
+
+def test_an_agent_that_leaves_little_of_the_window_is_told_so_with_its_trimmed_form() -> None:
+    row = CATALOG.agents["claude_code"]
+    (said,) = [one for one in plan(SNAPSHOT, asked(agents=("claude_code",)), CATALOG).reasons if row.title in one]
+    assert f"{row.untrimmed_tokens} of the window's 8192 tokens" in said
+    assert f"trimmed to {row.first_request_tokens}" in said
+    assert f"leaves {8192 - row.first_request_tokens - 256} for the work" in said
+    assert not [one for one in plan(SNAPSHOT, asked(agents=("aider",)), CATALOG).reasons if "Aider" in one]
 
 
 def test_a_profile_may_shorten_answers_and_a_rehearsal_does() -> None:
@@ -143,20 +163,100 @@ def test_an_llm_that_the_catalog_does_not_know_can_be_served_to_agents() -> None
         assert parts_of_agent(row, decided, CATALOG).files
 
 
+def hooked(root: Path, tool: str, **parameters: Any) -> dict[str, Any]:
+    event = {"workspaceRoots": [str(root)], "preToolUse": {"toolName": tool, "parameters": parameters}}
+    hook = data("templates") / "agents/keep_to_tree.py"
+    done = subprocess.run(
+        [sys.executable, "-I", str(hook)], input=json.dumps(event), capture_output=True, text=True, check=True
+    )
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def test_cline_may_read_and_write_in_its_tree_alone(tmp_path: Path) -> None:
+    root = tmp_path / "tree"
+    (root / "inside").mkdir(parents=True)
+    (root / "leads-out").symlink_to("/etc")
+    assert hooked(root, "editor", path="inside/new.py", new_text="../x") == {}
+    assert hooked(root, "read_files", files=[{"path": str(root / "a")}]) == {}
+    assert hooked(root, "search_codebase", queries=["/etc/passwd"]) == {}
+    for path in (
+        "../x",
+        "/etc/passwd",
+        "leads-out/passwd",
+        f"{root}-beside/x",
+        ".git/hooks/pre-commit",
+        ".clinerules/x",
+    ):
+        found = hooked(root, "editor", path=path, new_text="x")
+        assert found["overrideInput"] == {}, path
+        assert path in found["context"]
+    assert "outside" in hooked(root, "read_files", files=[{"path": "a"}, {"path": "/etc/passwd"}])["context"]
+    assert hooked(root, "read_files", files=[{"path": ".git/config"}]) == {}
+
+
+def test_what_cline_asks_in_another_way_is_refused(tmp_path: Path) -> None:
+    assert hooked(tmp_path, "run_commands", commands=["true"])["cancel"] is True
+    hook = data("templates") / "agents/keep_to_tree.py"
+    for text in ("", "[]", "{}", '{"preToolUse": {"toolName": "editor", "parameters": {"path": "x"}}}'):
+        done = subprocess.run([sys.executable, "-I", str(hook)], input=text, capture_output=True, text=True, check=True)
+        assert json.loads(done.stdout)["cancel"] is True
+
+
+def test_cline_is_told_the_window_and_has_no_shell() -> None:
+    rendered = rendering(agents=("cline",))
+    told = json.loads(content(rendered, "agents/cline/providers.json"))["providers"]["openai-compatible"]["settings"]
+    assert (told["contextWindow"], told["baseUrl"]) == (8192, "http://127.0.0.1:8080/v1")
+    assert "apiKey" not in told
+    assert {"run_commands", "fetch_web_content"} <= set(
+        json.loads(content(rendered, "agents/cline/global-settings.json"))["disabledTools"]
+    )
+
+
+def test_continue_is_told_the_window_in_one_file_and_its_permissions_in_its_command() -> None:
+    rendered = rendering(agents=("continue",))
+    (told,) = json.loads(content(rendered, "agents/continue/config.yaml"))["models"]
+    assert told["defaultCompletionOptions"]["contextLength"] == 8192
+    assert told["defaultCompletionOptions"]["maxTokens"] == 256
+    assert told["apiKey"] == "${{ secrets.AGENTRIG_TOKEN }}"
+    assert json.loads(content(rendered, "agents/continue/settings.json")) == {"disableAllHooks": True}
+    command = content(rendered, "agents/continue/cn")
+    assert "bin/node /opt/agentrig/current/artefacts/continue/bin/cn" in command
+    for tool in ("Bash", "Fetch", "mcp__*"):
+        assert f"--exclude '{tool}'" in command
+    assert 'ln -sfn /opt/agentrig/current/agents/continue/settings.json "$state/settings.json"' in command
+
+
+def test_qwen_code_is_told_the_window_and_may_write_in_its_tree_alone() -> None:
+    wish = asked().llm.model_copy(update={"context_tokens": 8192, "output_tokens": 128})
+    rendered = rendering(agents=("qwen_code",), llm=wish)
+    told = json.loads(content(rendered, "agents/qwen_code/settings.json"))
+    (provider,) = told["modelProviders"]["openai"]
+    assert provider["generationConfig"]["contextWindowSize"] == 8192
+    assert provider["generationConfig"]["samplingParams"]["max_tokens"] == 128
+    assert provider["baseUrl"] == "http://127.0.0.1:8080/v1"
+    assert told["permissions"]["allow"] == ["Edit(./**)"]
+    assert {"run_shell_command", "web_fetch"} <= set(told["permissions"]["deny"])
+    assert told["context"]["autoCompactThreshold"] * 8192 <= 8192 - 64
+    assert told["disableAllHooks"] is True
+
+
 def wrapped(tmp_path: Path, name: str, *, tokens: dict[str, int]) -> subprocess.CompletedProcess[str]:
     """Run a wrapper of its own place: a folder in the release's stead, and a program that says what it was given."""
-    rendered = rendering()
+    short = asked().llm.model_copy(update={"output_tokens": 128})
+    rendered, row = rendering(agents=(name,), llm=short), CATALOG.agents[name]
     folder = tmp_path / "current"
     (folder / "agents/tokens").mkdir(parents=True)
     for token, mode in tokens.items():
         (folder / "agents/tokens" / token).write_text(f"secret-{token}\n")
         (folder / "agents/tokens" / token).chmod(mode)
-    program = folder / f"artefacts/{name}/bin/{name}"
+    # The node that comes with an agent is what is started.
+    program = folder / f"artefacts/{name}/bin/{'node' if row.install.node else row.command}"
     program.parent.mkdir(parents=True)
     program.write_text('#!/bin/sh\nenv; for word; do echo "word $word"; done\n')
     program.chmod(0o755)
     command = tmp_path / name
-    command.write_text(content(rendered, f"agents/{name}/{name}").replace("/opt/agentrig/current", str(folder)))
+    command.write_text(content(rendered, f"agents/{name}/{row.command}").replace("/opt/agentrig/current", str(folder)))
     command.chmod(0o755)
     home = tmp_path / 'a "home" $x'
     return subprocess.run(
@@ -168,7 +268,32 @@ def wrapped(tmp_path: Path, name: str, *, tokens: dict[str, int]) -> subprocess.
     )
 
 
-@pytest.mark.parametrize(("name", "variable"), [("aider", "OPENAI_API_KEY"), ("opencode", "AGENTRIG_TOKEN")])
+def test_claude_code_is_told_the_same_in_its_settings_and_around_it() -> None:
+    rendered = rendering(agents=("claude_code",), llm=asked().llm.model_copy(update={"output_tokens": 512}))
+    told = json.loads(content(rendered, "agents/claude_code/settings.json"))
+    command = content(rendered, "agents/claude_code/claude")
+    for name, value in told["env"].items():
+        assert f'export {name}="{value}"' in command
+    assert told["env"]["ANTHROPIC_BASE_URL"] == "http://127.0.0.1:8080"
+    assert told["env"]["CLAUDE_CODE_MAX_CONTEXT_TOKENS"] == "8192"
+    assert told["env"]["CLAUDE_CODE_MAX_OUTPUT_TOKENS"] == "512"
+    assert int(told["env"]["CLAUDE_AUTOCOMPACT_PCT_OVERRIDE"]) * 8192 / 100 <= 8192 - 512
+    assert told["env"]["CLAUDE_CODE_ATTRIBUTION_HEADER"] == "0"
+    assert set(told["permissions"]["deny"]) >= {"Bash", "WebFetch", "WebSearch", "mcp__*"}
+    assert "--restricted" in command
+
+
+@pytest.mark.parametrize(
+    ("name", "variable"),
+    [
+        ("aider", "OPENAI_API_KEY"),
+        ("opencode", "AGENTRIG_TOKEN"),
+        ("claude_code", "ANTHROPIC_AUTH_TOKEN"),
+        ("cline", "OPENAI_API_KEY"),
+        ("continue", "AGENTRIG_TOKEN"),
+        ("qwen_code", "OPENAI_API_KEY"),
+    ],
+)
 def test_the_command_puts_the_callers_token_around_the_program(tmp_path: Path, name: str, variable: str) -> None:
     done = wrapped(tmp_path, name, tokens={"person-me": 0o400})
     assert done.returncode == 0, done.stderr
@@ -241,3 +366,13 @@ def test_a_line_of_the_log_is_read_as_its_configuration_writes_it() -> None:
     assert "$client_or_nobody $remote_addr $request_method $uri -> $status '" in form
     assert "'in ${request_time}s, $request_length bytes in, $bytes_sent bytes out';" in form
     assert "tag=agentrig_gateway," in form
+
+
+@pytest.mark.parametrize("agent", ["cline", "continue", "qwen_code"])
+def test_what_closes_the_way_out_is_around_the_program_alone(agent: str) -> None:
+    row = CATALOG.agents[agent]
+    decided = plan(SNAPSHOT, asked(agents=(agent,), llm=LlmWish(context_tokens=32768)), CATALOG)
+    parts = parts_of_agent(row, decided, CATALOG)
+    assert not {"HTTPS_PROXY", "https_proxy"} & parts.environment.keys()
+    lines = content(render(decided, CATALOG), f"agents/{agent}/{row.command}").splitlines()
+    assert 'export HTTPS_PROXY="http://127.0.0.1:9/"' in lines

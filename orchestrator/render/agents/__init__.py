@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.errors import UsageError
 from orchestrator.people import AGENT_USER, clients_of
-from orchestrator.render.agents import aider, opencode
+from orchestrator.render.agents import aider, claude_code, cline, continue_cli, opencode, qwen_code
 from orchestrator.render.agents.shared import BIN, FOLDER, TOKENS, wrapper
 from orchestrator.rendered import CURRENT, RenderedFile, RenderedLink, RenderedUser
 
@@ -21,7 +21,11 @@ __all__ = ["FOLDER", "agent_files", "agent_links", "agent_packages", "agent_user
 
 BUILDERS: dict[str, Callable[[Deployment, Catalog], AgentParts]] = {
     "aider": aider.build,
+    "claude_code": claude_code.build,
+    "cline": cline.build,
+    "continue": continue_cli.build,
     "opencode": opencode.build,
+    "qwen_code": qwen_code.build,
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.render.gateway import SILENCE_SECONDS
@@ -20,6 +20,8 @@ TOKENS = f"{FOLDER}/tokens"
 BIN = "/usr/local/bin"
 #: A port of the host itself that nobody listens on (discard, RFC 863): for what an agent would ask of the internet.
 CLOSED = "http://127.0.0.1:9/"
+#: For an agent that calls its maker whatever it is told: no name is asked for, and nobody answers at once.
+NO_MAKER = {"HTTPS_PROXY": CLOSED, "https_proxy": CLOSED, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
 #: Seconds that an agent waits for the first word of an answer: as long as the gateway does.
 PATIENCE_SECONDS = SILENCE_SECONDS
 
@@ -29,13 +31,17 @@ class AgentParts:
     """How one agent is started: its program, its settings, and the environment around it.
 
     ``token_variable`` names the variable that bears the caller's token. Values of ``environment`` are words of sh in
-    double quotes, where ``$state`` and ``$cache`` are the caller's own folders.
+    double quotes, where ``$state`` and ``$cache`` are the caller's own folders. ``links`` are names in ``$state`` that
+    lead to where they say, for what an agent looks for in its own folder and nowhere else.
     """
 
     program: tuple[str, ...]
     files: tuple[RenderedFile, ...]
     token_variable: str
     environment: dict[str, str]
+    #: More of its environment, which closes the way out: for the program alone, never for a person's shell.
+    closed: dict[str, str] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
 
 
 def here(agent: str, name: str) -> str:
@@ -74,7 +80,10 @@ def wrapper(row: AgentRow, parts: AgentParts) -> RenderedFile:
         command=row.command,
         tokens=f"{CURRENT}/{TOKENS}",
         token_variable=parts.token_variable,
-        environment=[(name, in_double_quotes(value)) for name, value in sorted(parts.environment.items())],
+        environment=[
+            (name, in_double_quotes(value)) for name, value in sorted((parts.environment | parts.closed).items())
+        ],
+        links=sorted(parts.links.items()),
         program=" ".join(parts.program),
     )
     return RenderedFile(path=f"{FOLDER}/{row.name}/{row.command}", content=content, mode="0755")

@@ -1,0 +1,1 @@
+"""An agent run alone: in a namespace with a name server that records and a scripted endpoint, and nothing else."""
