@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from orchestrator.nouns import Noun
-from orchestrator.profile import Account, Agent, RuntimeName
+from orchestrator.profile import Account, Agent, RuntimeName, Sandbox
 
 AgenticClass = Literal["completion", "marginal", "floor", "strong", "near-frontier", "demonstration"]
 Confidence = Literal["exact", "estimated", "lower_bound"]
@@ -78,6 +78,8 @@ class Deployment(Noun):
     runtime_url: str | None = None
     gateway_port: int = 8080
     gateway_address: str = "127.0.0.1"
+    #: The walled places that this host has for agents; None: it has none.
+    sandbox: Sandbox | None = None
     ledger: tuple[LedgerRow, ...]
     confidence: Confidence
     reasons: tuple[str, ...]

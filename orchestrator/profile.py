@@ -64,6 +64,23 @@ class Gateway(Noun):
     address: Literal["127.0.0.1"] = "127.0.0.1"
 
 
+#: The name of a Debian package (Debian policy 5.6.1).
+Package = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]+$")]
+
+
+class Sandbox(Noun):
+    """Walled places for agents on this host: their kind, what runs them, what is in them beside the agents.
+
+    ``packages``: of the host's own distribution, locked, put into the image when it is built. ``commands``: the
+    project's own test and build commands, which an agent may run besides reading and editing, as whole command lines.
+    """
+
+    kind: Literal["container"] = "container"
+    engine: Literal["docker"] = "docker"
+    packages: tuple[Package, ...] = ()
+    commands: tuple[Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[ -~]+$")], ...] = ()
+
+
 class Profile(Noun):
     """A profile, with what it extends already merged in."""
 
@@ -83,3 +100,5 @@ class Profile(Noun):
     llm: LlmWish = LlmWish()
     runtime: RuntimeWish = RuntimeWish()
     gateway: Gateway = Gateway()
+    #: Walled places for agents; None: this host has none.
+    sandbox: Sandbox | None = None

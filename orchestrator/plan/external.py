@@ -71,6 +71,7 @@ def endpoint(snapshot: HostSnapshot, profile: Profile, catalog: Catalog, asked: 
         people=profile.people,
         runtime_port=address.port,
         gateway_port=profile.gateway.port,
+        sandbox=profile.sandbox,
         gateway_address=profile.gateway.address,
         ledger=(),
         confidence="lower_bound",
