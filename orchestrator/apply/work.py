@@ -166,7 +166,12 @@ def restart(host: Host, manifest: Manifest, work_dir: Path, progress: Progress) 
 
     Raises ApplyError, PrivilegeError.
     """
-    values = {**_kept(work_dir, manifest.release), "gateway_unit": "", "runtime_state": "restarted"}
+    values = {
+        **_kept(work_dir, manifest.release),
+        "gateway_unit": "",
+        "sandbox_host_unit": "",
+        "runtime_state": "restarted",
+    }
     played = run(host, Play("up.yml", values, phase="verify", tags=("units",)), work_dir, progress)
     if played.failure:
         raise played.failure

@@ -33,6 +33,7 @@ VERBS = {
     "rollback": "Go back to the release that was accepted before the present one.",
     "down": "Take away what was put on a host.",
     "agents": "Coding agents of a host, and how to start one yourself.",
+    "sandbox": "Walled places where an agent works on a copy, and hands back a diff.",
     "lab": "Throwaway hosts on this machine.",
     "catalog": "The rows that decisions rest on.",
 }

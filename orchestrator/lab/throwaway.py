@@ -34,6 +34,9 @@ _REBOOT = 133
 #: Device files that software in a host may use; copies, so that a change of mode stays inside.
 _DEVICES = ("/dev/kvm", "/dev/net/tun", "/dev/fuse")
 
+#: Where Docker and containerd keep layers: folders of this machine's own disk, since overlays do not lie on overlays.
+_LAYERS = ("/var/lib/docker", "/var/lib/containerd")
+
 #: Covers /tmp (nspawn leaves a folder there when killed), goes into the host's control groups, becomes nspawn.
 _LAUNCH = """
 set -e
@@ -52,8 +55,8 @@ _MNT_DETACH = 2
 _LAUNCHED: set[int] = set()
 
 
-def nspawn(name: str, tree: Path, devices: Sequence[str]) -> list[str]:
-    """Give the command that boots a tree.
+def nspawn(name: str, tree: Path, devices: Sequence[str], layers: Path) -> list[str]:
+    """Give the command that boots a tree. ``layers``: the folder for what containers in it are made of.
 
     Without the system call filter, systemd's ``IPAddressDeny=`` and ``DevicePolicy=`` silently do nothing inside.
     """
@@ -73,6 +76,7 @@ def nspawn(name: str, tree: Path, devices: Sequence[str]) -> list[str]:
         "--capability=all",
         "--system-call-filter=bpf add_key keyctl",
         *[f"--bind={PRIVATE / 'dev' / device.replace('/', '-')}:{device}" for device in devices],
+        *[f"--bind={layers / Path(place).name}:{place}" for place in _LAYERS],
     ]
 
 
@@ -192,9 +196,12 @@ class Throwaway:
         """Start systemd-nspawn in the host's namespace and control groups."""
         groups = [str(group) for group in cgroups.make(self._group)]
         launch = ["nsenter", f"--net={self._net}", "unshare", "--mount", "--propagation=private"]
+        layers = self._folder / "layers"
+        for place in _LAYERS:
+            (layers / Path(place).name).mkdir(mode=0o710, parents=True, exist_ok=True)
         with (self._folder / "console.log").open("ab") as console:
             self._process = subprocess.Popen(
-                [*launch, "sh", "-c", _LAUNCH, "sh", *groups, "--", *nspawn(self.name, self._tree, _devices())],
+                [*launch, "sh", "-c", _LAUNCH, "sh", *groups, "--", *nspawn(self.name, self._tree, _devices(), layers)],
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,

@@ -112,7 +112,8 @@ def readable(count: float) -> str:
 
 def _parts(top: Artefact, lock: Lock) -> tuple[Artefact, ...]:
     known = lock.by_id()
-    return tuple(known[name] for name in top.parts) or (top,)
+    parts = tuple(known[name] for name in top.parts) or (top,)
+    return tuple(one for one in parts if one.kind == "file") if top.kind == "image" else parts
 
 
 def _fetched(artefacts: Iterable[Artefact]) -> tuple[Artefact, ...]:

@@ -10,6 +10,16 @@ from orchestrator.nouns import digest_of
 from orchestrator.render.agents import agent_files, agent_links, agent_packages, agent_users
 from orchestrator.render.gateway import HEALTH_PATH, TEST_COMMAND, gateway_files
 from orchestrator.render.runtimes import parts_of
+from orchestrator.render.sandbox import (
+    ADDRESS,
+    ENGINE_ALONE,
+    ENGINE_PACKAGES,
+    ENGINE_SETTINGS,
+    IMAGE,
+    SANDBOX_UNIT,
+    sandbox_files,
+    sandbox_links,
+)
 from orchestrator.render.units import (
     GATEWAY_UNIT,
     GATEWAY_USER,
@@ -45,20 +55,31 @@ def render(deployment: Deployment, catalog: Catalog) -> Rendered:
         *(runtime_files(deployment, parts) if parts else ()),
         *gateway_files(deployment, row),
         *agent_files(deployment, catalog),
+        *sandbox_files(deployment, catalog),
     )
-    units = (RUNTIME_UNIT, GATEWAY_UNIT) if parts else (GATEWAY_UNIT,)
+    walled = deployment.sandbox is not None
+    units = (*((RUNTIME_UNIT,) if parts else ()), *((SANDBOX_UNIT,) if walled else ()), GATEWAY_UNIT)
     users = (GATEWAY_USER, RUNTIME_USER) if parts else (GATEWAY_USER,)
     runtime = Listener(protocol="tcp", address="127.0.0.1", port=deployment.runtime_port)
     gateway = Listener(protocol="tcp", address=deployment.gateway_address, port=deployment.gateway_port)
+    bridge = gateway.model_copy(update={"address": ADDRESS})
     return Rendered(
         deployment_digest=digest_of(deployment.decision()),
         files=tuple(sorted(files, key=lambda file: file.path)),
-        links=(*(link for unit in units for link in links_of(unit)), *agent_links(deployment, catalog)),
+        links=(
+            *(link for unit in units for link in links_of(unit)),
+            *agent_links(deployment, catalog),
+            *sandbox_links(deployment),
+        ),
         units=tuple(RenderedUnit(name=unit) for unit in units),
         users=(*agent_users(deployment), *(RenderedUser(name=user) for user in users)),
-        listeners=(*((runtime,) if parts else ()), gateway),
-        artefacts=tuple(sorted((*(("llm", "runtime") if parts else ()), *deployment.agents))),
-        packages=tuple(sorted({*_packages(row, parts), *agent_packages(deployment, catalog)})),
+        listeners=(*((runtime,) if parts else ()), gateway, *((bridge,) if walled else ())),
+        artefacts=tuple(
+            sorted((*(("llm", "runtime") if parts else ()), *deployment.agents, *((IMAGE,) if walled else ())))
+        ),
+        packages=tuple(
+            sorted({*_packages(row, parts), *agent_packages(deployment, catalog), *(ENGINE_PACKAGES if walled else ())})
+        ),
         variables=_variables(deployment, row, parts) | {"host_base_people": list(deployment.people)},
     )
 
@@ -72,6 +93,11 @@ def _packages(row: RuntimeRow, parts: RuntimeParts | None) -> tuple[str, ...]:
 
 def _variables(deployment: Deployment, row: RuntimeRow, parts: RuntimeParts | None) -> dict[str, Any]:
     gateway: dict[str, Any] = {
+        "sandbox_host_unit": SANDBOX_UNIT,
+        "sandbox_host_state": "started" if deployment.sandbox else "absent",
+        "container_engine_state": "present" if deployment.sandbox else "absent",
+        "container_engine_settings": ENGINE_SETTINGS,
+        "container_engine_alone": ENGINE_ALONE,
         "gateway_unit": GATEWAY_UNIT,
         "gateway_test": list(TEST_COMMAND),
         "gateway_port": deployment.gateway_port,

@@ -1,0 +1,83 @@
+"""The sandboxes of a host: the door and its settings, the walls, and the agents' settings as they are inside."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from orchestrator.render.agents import agent_files
+from orchestrator.render.texts import filled, verbatim
+from orchestrator.render.units import GATEWAY_USER
+from orchestrator.rendered import CURRENT, RenderedFile, RenderedLink
+
+if TYPE_CHECKING:
+    from orchestrator.catalog.rows import Catalog
+    from orchestrator.deployment import Deployment
+
+SANDBOX_UNIT = "agentrig-sandbox.service"
+FOLDER = "sandbox"
+#: The bridge, and the gateway's address on it: of a private network (RFC 1918) that home routers do not hand out.
+BRIDGE, ADDRESS = "agentrig0", "10.87.0.1"
+#: What people of the host start; ``deploy sandbox`` asks through it.
+COMMAND = "/usr/local/bin/agentrig-sandbox"
+PROGRAMS = ("door.py", "places.py", "engine.py", "network.py", "client.py")
+#: The name of the image among a release's artefacts.
+IMAGE = "sandbox-image"
+#: The engine, and what the door lays the network with.
+ENGINE_PACKAGES = ("docker.io", "iproute2", "nftables", "tini")
+#: Merged into Docker's settings (docs.docker.com/reference/cli/dockerd, "daemon configuration file"): logs with an end,
+#: containers that outlive the daemon; and where Docker is ours alone, no network and no firewall rule of its own.
+ENGINE_SETTINGS = {"live-restore": True, "log-driver": "local", "log-opts": {"max-size": "10m", "max-file": "3"}}
+ENGINE_ALONE = {"bridge": "none", "iptables": False, "ip6tables": False, "ip-forward": False}
+#: What the door needs of root: the bridge and its walls, another's network, files of agents, their programs' end.
+CAPABILITIES = (
+    *("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_KILL", "CAP_NET_ADMIN"),
+    *("CAP_SYS_ADMIN", "CAP_SYS_PTRACE"),
+)
+#: What one sandbox may take. MiB, processes, processors, files that are open at once.
+LIMITS = {"memory_mib": 4096, "processes": 512, "cpus": 2.0, "disk_mib": 8192, "open_files": 8192}
+#: Days after which a sandbox's token ends; it is lengthened whenever the sandbox is brought up.
+TOKEN_DAYS = 30
+
+
+def inside(deployment: Deployment) -> Deployment:
+    """Give the deployment as an agent in a sandbox meets it: the gateway is its one neighbour."""
+    return deployment.model_copy(update={"gateway_address": ADDRESS, "people": ()})
+
+
+def sandbox_files(deployment: Deployment, catalog: Catalog) -> tuple[RenderedFile, ...]:
+    """Give all files of the sandboxes; none for a deployment without."""
+    if deployment.sandbox is None:
+        return ()
+    settings = {
+        "bridge": BRIDGE,
+        "address": ADDRESS,
+        "people": list(deployment.people),
+        "agents": list(deployment.agents),
+        "gateway_user": GATEWAY_USER,
+        "output_tokens": deployment.output_tokens,
+        "token_days": TOKEN_DAYS,
+        "limits": LIMITS,
+    }
+    walls = filled(f"{FOLDER}/walls.nft.j2", bridge=BRIDGE, address=ADDRESS, port=deployment.gateway_port)
+    unit = filled(f"units/{SANDBOX_UNIT}.j2", door=f"{CURRENT}/{FOLDER}/door.py", capabilities=" ".join(CAPABILITIES))
+    programs = [RenderedFile(path=f"{FOLDER}/{name}", content=verbatim(f"{FOLDER}/{name}")) for name in PROGRAMS]
+    agents = [
+        file.model_copy(update={"path": f"{FOLDER}/{file.path}"})
+        for file in agent_files(inside(deployment), catalog)
+        if not file.secrets
+    ]
+    return (
+        RenderedFile(path=f"units/{SANDBOX_UNIT}", content=unit),
+        RenderedFile(path=f"{FOLDER}/walls.nft", content=walls),
+        RenderedFile(path=f"{FOLDER}/settings.json", content=json.dumps(settings, indent=2, ensure_ascii=False) + "\n"),
+        *(one.model_copy(update={"mode": "0755"}) if one.path.endswith("client.py") else one for one in programs),
+        *agents,
+    )
+
+
+def sandbox_links(deployment: Deployment) -> tuple[RenderedLink, ...]:
+    """Give the link by which people find the door's client."""
+    if deployment.sandbox is None:
+        return ()
+    return (RenderedLink(path=COMMAND, target=f"{CURRENT}/{FOLDER}/client.py"),)
