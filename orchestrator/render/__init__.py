@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import UsageError
 from orchestrator.nouns import digest_of
 from orchestrator.render.agents import agent_files, agent_links, agent_packages, agent_users
-from orchestrator.render.gateway import HEALTH_PATH, TEST_COMMAND, gateway_files
+from orchestrator.render.gateway import HEALTH_PATH, NJS_PACKAGE, TEST_COMMAND, gateway_files
 from orchestrator.render.runtimes import parts_of
 from orchestrator.render.sandbox import (
     ADDRESS,
@@ -78,7 +78,13 @@ def render(deployment: Deployment, catalog: Catalog) -> Rendered:
             sorted((*(("llm", "runtime") if parts else ()), *deployment.agents, *((IMAGE,) if walled else ())))
         ),
         packages=tuple(
-            sorted({*_packages(row, parts), *agent_packages(deployment, catalog), *(ENGINE_PACKAGES if walled else ())})
+            sorted(
+                {
+                    *_packages(row, parts),
+                    *agent_packages(deployment, catalog),
+                    *((*ENGINE_PACKAGES, NJS_PACKAGE) if walled else ()),
+                }
+            )
         ),
         variables=_variables(deployment, row, parts) | {"host_base_people": list(deployment.people)},
     )

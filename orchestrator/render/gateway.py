@@ -17,7 +17,16 @@ if TYPE_CHECKING:
 NGINX = "/usr/sbin/nginx"
 CONFIGURATION = "gateway/nginx.conf"
 TOKENS = "gateway/tokens.conf"
+SCRIPT = "gateway/gateway.js"
+#: nginx's module for scripts as the distributions package it, and the package's name.
+NJS, NJS_PACKAGE = "/usr/lib/nginx/modules/ngx_http_js_module.so", "libnginx-mod-http-js"
+#: Where the door to the sandboxes writes who their tokens belong to.
+CLIENTS = "/var/lib/agentrig/gateway/clients"
 HEALTH_PATH = "/healthz"
+
+#: The gateway's address on the bridge of the sandboxes: of a private network (RFC 1918) that home routers do not hand
+#: out.
+BRIDGE_ADDRESS, BRIDGE_NETWORK = "10.87.0.1", "10.87.0.0/24"
 
 #: nginx makes its folders even where it only reads its configuration: they go where they are taken away again.
 TEST_COMMAND = (
@@ -32,6 +41,10 @@ TEST_COMMAND = (
 BODY_LIMIT_MIB = 32
 #: Requests that one token may have open at once.
 OPEN_REQUESTS = 64
+#: What a sandbox may ask for in a minute and at once: four a second is more than any agent that works asks for.
+REQUESTS_A_MINUTE, REQUESTS_AT_ONCE = 240, 60
+#: MiB that a body may have whose answer has a cap: it is read whole in memory.
+CAPPED_BODY_LIMIT_MIB = 8
 #: Seconds a runtime may be silent: a long prompt on a slow machine gives no byte before its first token.
 SILENCE_SECONDS = 3600
 
@@ -84,11 +97,18 @@ def upstream_of(deployment: Deployment) -> Upstream:
 def gateway_files(deployment: Deployment, row: RuntimeRow) -> tuple[RenderedFile, ...]:
     """Give nginx's configuration, the file with the tokens, and the unit."""
     upstream = upstream_of(deployment)
+    bridge = BRIDGE_ADDRESS if deployment.sandbox else ""
     configuration = filled(
         "gateway/nginx.conf.j2",
         deployment=deployment,
         upstream=upstream,
         routes=routes_of(row),
+        bridge_address=bridge,
+        njs=NJS,
+        script=f"{CURRENT}/{SCRIPT}",
+        requests_a_minute=REQUESTS_A_MINUTE,
+        requests_at_once=REQUESTS_AT_ONCE,
+        capped_body_limit_mib=CAPPED_BODY_LIMIT_MIB,
         tokens=f"{CURRENT}/{TOKENS}",
         health_path=HEALTH_PATH,
         body_limit_mib=BODY_LIMIT_MIB,
@@ -107,9 +127,21 @@ def gateway_files(deployment: Deployment, row: RuntimeRow) -> tuple[RenderedFile
         nginx=NGINX,
         configuration=f"{CURRENT}/{CONFIGURATION}",
         elsewhere=upstream.elsewhere,
+        bridge_address=bridge,
+        bridge_network=BRIDGE_NETWORK,
+    )
+    script = (
+        (
+            RenderedFile(
+                path=SCRIPT, content=filled(SCRIPT, clients=CLIENTS, capped_body_limit_mib=CAPPED_BODY_LIMIT_MIB)
+            ),
+        )
+        if bridge
+        else ()
     )
     return (
         RenderedFile(path=CONFIGURATION, content=configuration),
+        *script,
         RenderedFile(path=TOKENS, content=tokens, mode="0640", group=GATEWAY_USER),
         RenderedFile(path=f"units/{GATEWAY_UNIT}", content=unit),
     )

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from orchestrator.render.agents import agent_files
+from orchestrator.render.gateway import BRIDGE_ADDRESS
 from orchestrator.render.texts import filled, verbatim
 from orchestrator.render.units import GATEWAY_USER
 from orchestrator.rendered import CURRENT, RenderedFile, RenderedLink
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
 SANDBOX_UNIT = "agentrig-sandbox.service"
 FOLDER = "sandbox"
-#: The bridge, and the gateway's address on it: of a private network (RFC 1918) that home routers do not hand out.
-BRIDGE, ADDRESS = "agentrig0", "10.87.0.1"
+#: The bridge, and the gateway's address on it.
+BRIDGE, ADDRESS = "agentrig0", BRIDGE_ADDRESS
 #: What people of the host start; ``deploy sandbox`` asks through it.
 COMMAND = "/usr/local/bin/agentrig-sandbox"
 PROGRAMS = ("door.py", "places.py", "engine.py", "network.py", "client.py")

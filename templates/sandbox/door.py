@@ -244,10 +244,9 @@ class Door:
         record, since = self.places.of(caller.uid, asked.get("name", "")), asked.get("since", 0)
         if not isinstance(since, int | float) or not 0 <= since < 1 << 40:
             raise Refused("the time is none")
-        command = ["journalctl", "--identifier=agentrig_gateway", "--output=cat", "--no-pager", "--quiet"]
+        command = ["journalctl", "--identifier=agentrig_usage", "--output=cat", "--no-pager", "--quiet"]
         done = subprocess.run([*command, f"--since=@{since:.0f}"], capture_output=True, text=True, check=False)
-        lines = [line for line in done.stdout.splitlines() if line.startswith(record["client"] + " ")]
-        caller.tell(answer={"requests": len(lines)})
+        caller.tell(answer=used(done.stdout.splitlines(), record["client"]))
 
     def look(self) -> None:
         """Look at the walls for ever: a sandbox whose walls do not stand is stopped before anything else."""
@@ -277,6 +276,23 @@ class Door:
         if wrong:
             self.places.network.put_up()
             log(f"the walls were put up again: {wrong}")
+
+
+def used(lines: list[str], client: str) -> dict[str, float]:
+    """Sum what the gateway wrote of a client: requests, tokens of prompts and answers, seconds. Pure."""
+    total: dict[str, float] = {"requests": 0, "prompt_tokens": 0, "output_tokens": 0, "seconds": 0.0}
+    for line in lines:
+        try:
+            told = json.loads(line)
+        except ValueError:
+            continue
+        if told.get("client") != client:
+            continue
+        total["requests"] += 1
+        total["seconds"] = round(total["seconds"] + float(told["seconds"]), 3)
+        for key in ("prompt_tokens", "output_tokens"):
+            total[key] += int(told[key]) if told[key].isdecimal() else 0
+    return total
 
 
 def held(process: int | None) -> dict[str, bool]:

@@ -191,8 +191,9 @@ def copy_of_agents(into: Path) -> None:
     """Copy the present release's settings of agents in sandboxes: a release that is swept takes none away."""
     beside = into.with_name(".agents")
     shutil.rmtree(beside, ignore_errors=True)
-    shutil.copytree(engine.CURRENT / "sandbox/agents", beside)
-    (beside / "tokens").mkdir(exist_ok=True)
+    if (settings := engine.CURRENT / "sandbox/agents").is_dir():
+        shutil.copytree(settings, beside)
+    (beside / "tokens").mkdir(parents=True, exist_ok=True)
     (beside / "tokens/agent").touch()
     shutil.rmtree(into, ignore_errors=True)
     beside.rename(into)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     Ask = Callable[[str, Iterable[str]], list[str]]
     RecordCount = Callable[[int, str], None]
 
+#: Units of root's, each with the capabilities that it may hold and no more (capabilities(7), by number).
+ROOTS = {"agentrig-sandbox.service": (0, 1, 2, 3, 5, 12, 19, 21)}
 #: Prints for each unit: its name, whether it is enabled, whether it is active; read anew, not from systemd's memory.
 _STATES = """
 for unit; do
@@ -44,7 +46,8 @@ def test_processes(host: Any, manifest: Manifest, record_count: RecordCount) -> 
     services = {f"{user}.service": user for user in manifest.users}
     units = [unit.name for unit in manifest.units if unit.active and unit.name in services]
     record_count(len(units), "processes")
-    nobodys = [unit.name for unit in manifest.units if unit.active and unit.name not in services]
+    known = {*services, *ROOTS}
+    nobodys = [unit.name for unit in manifest.units if unit.active and unit.name not in known]
     assert units, "the manifest declares no running service with a user of its own"
     assert not nobodys, f"no user of its own is declared for {', '.join(nobodys)}"
     numbers = dict(_passwd(host.run("getent passwd " + " ".join(services.values())).stdout))
@@ -54,6 +57,23 @@ def test_processes(host: Any, manifest: Manifest, record_count: RecordCount) -> 
         for unit in units
         for fault in _process_faults(unit, services[unit], numbers.get(services[unit]), seen.get(unit, []))
     ]
+    assert not faults, "; ".join(faults)
+
+
+def test_root(host: Any, manifest: Manifest, record_count: RecordCount) -> None:
+    """A service of root's can gain no privilege and holds the declared capabilities alone."""
+    units = [unit.name for unit in manifest.units if unit.active and unit.name in ROOTS]
+    record_count(len(units), "processes")
+    seen = _by_unit(host, _PROCESS, units) if units else {}
+    faults = []
+    for unit in units:
+        match seen.get(unit, []):
+            case [_, _, capabilities, no_new_privileges]:
+                more = int(capabilities, 16) & ~sum(1 << number for number in ROOTS[unit])
+                faults += [] if no_new_privileges == "1" else [f"{unit} may gain privileges"]
+                faults += [f"{unit} holds capabilities {more:#x} besides"] if more else []
+            case _:
+                faults.append(f"{unit} has no process that can be read")
     assert not faults, "; ".join(faults)
 
 
