@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from orchestrator.cli.common import PATH, show_json, verb
+from orchestrator.sandbox.reached import Reached
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,7 +102,6 @@ def run(
 ) -> int:  # fmt: skip
     """Let an agent work on a copy of a repository; its result waits to be reviewed."""
     from orchestrator.line import sandboxes
-    from orchestrator.sandbox.reached import Reached
     from orchestrator.sandbox.values import Wish
 
     rooms, one, kept = _place(name, inventory, host, lab=lab, verbose=verbose)
@@ -123,16 +123,24 @@ def run(
 @command.command("diff")
 @click.argument("name")
 @click.option("--patch", is_flag=True, help="Print the whole patch.")
+@click.option("--kept", is_flag=True, help="What came back last; the sandbox is not asked.")
 @on_host
 @verb
 def diff(
-    name: str, patch: bool, inventory: Path | None, host: str | None, lab: bool, as_json: bool, verbose: bool
+    name: str,
+    patch: bool,
+    kept: bool,
+    inventory: Path | None,
+    host: str | None,
+    lab: bool,
+    as_json: bool,
+    verbose: bool,
 ) -> int:
-    """Show what came back, what your machine would later run first."""
+    """Bring back what was done and show it, what your machine would later run first."""
     from orchestrator.line import sandboxes
 
-    _, _, kept = _place(name, inventory, host, lab=lab, verbose=verbose)
-    found, file = sandboxes.diff(kept)
+    _, one, quarantine = _place(name, inventory, host, lab=lab, verbose=verbose)
+    found, file = sandboxes.diff(None if kept else Reached(one, name), quarantine)
     if as_json:
         show_json({"review": found.document(), "diff_file": str(file)})
         return 0
@@ -192,29 +200,36 @@ def reject(name: str, inventory: Path | None, host: str | None, lab: bool, as_js
 @command.command("exec", context_settings={"ignore_unknown_options": True})
 @click.argument("name")
 @click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option("--repo", type=PATH, metavar="PATH", help="A repository whose copy goes in first.")
 @click.option("--again", is_flag=True, help="Start the sandbox although it was stopped.")
 @on_host
-def execute(name: str, words: tuple[str, ...], again: bool, inventory: Path | None, host: str | None, lab: bool) -> int:
+def execute(
+    name: str, words: tuple[str, ...], repo: Path | None, again: bool,
+    inventory: Path | None, host: str | None, lab: bool,
+) -> int:  # fmt: skip
     """Run a command inside as the agent, on this terminal or these pipes."""
-    return _joined(name, words, inventory, host, lab=lab, again=again)
+    _, one, kept = _place(name, inventory, host, lab=lab, verbose=False)
+    return _joined(Reached(one, name, again), kept, words, repo)
 
 
 @command.command("shell")
 @click.argument("name")
 @click.option("--agent", metavar="A", help="The agent's own terminal interface in the place of a shell.")
+@click.option("--repo", type=PATH, metavar="PATH", help="A repository whose copy goes in first.")
 @click.option("--again", is_flag=True, help="Start the sandbox although it was stopped.")
 @on_host
-def shell(name: str, agent: str | None, again: bool, inventory: Path | None, host: str | None, lab: bool) -> int:
+def shell(
+    name: str, agent: str | None, repo: Path | None, again: bool,
+    inventory: Path | None, host: str | None, lab: bool,
+) -> int:  # fmt: skip
     """Open a shell inside, or an agent."""
+    rooms, one, kept = _place(name, inventory, host, lab=lab, verbose=False)
     words: tuple[str, ...] = ("/bin/sh",)
     if agent is not None:
         from orchestrator.line import sandboxes
-        from orchestrator.rendered import CURRENT
 
-        rooms, one, _ = _place(name, inventory, host, lab=lab, verbose=False)
-        row = sandboxes.agent_of(one, agent, rooms.lock_of(one, inventory), rooms.ports)
-        words = (f"{CURRENT}/agents/{row.name}/{row.command}",)
-    return _joined(name, words, inventory, host, lab=lab, again=again)
+        words = (sandboxes.command_of(sandboxes.agent_of(one, agent, rooms.lock_of(one, inventory), rooms.ports)),)
+    return _joined(Reached(one, name, again), kept, words, repo)
 
 
 @command.command("destroy")
@@ -234,14 +249,13 @@ def destroy(name: str, inventory: Path | None, host: str | None, lab: bool, as_j
     return 0
 
 
-def _joined(
-    name: str, words: tuple[str, ...], inventory: Path | None, host: str | None, *, lab: bool, again: bool
-) -> int:
-    from orchestrator.sandbox.reached import Reached
+def _joined(place: Reached, kept: Quarantine, words: tuple[str, ...], repo: Path | None) -> int:
+    from orchestrator.line import sandboxes
+    from orchestrator.sandbox.values import Wish
 
-    _, one, _ = _place(name, inventory, host, lab=lab, verbose=False)
-    terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    return Reached(one, name, again).joined(words, terminal=terminal)
+    if repo is not None:
+        sandboxes.put_in(place, kept, repo, Wish(), lambda line: click.echo(f"  {line}", err=True))
+    return place.joined(words, terminal=sys.stdin.isatty() and sys.stdout.isatty())
 
 
 def _show_review(found: Review, patch: Path) -> None:

@@ -112,20 +112,9 @@ def run(  # noqa: PLR0913, PLR0917 - one step of the line, each a value of it
     wish: Wish,
     tell: Callable[[str], None],
 ) -> Ran:
-    """Put a copy in, let an agent work on it, bring back what it did; raises UsageError, SandboxError.
-
-    A copy of the same repository that is there already is worked on further.
-    """
+    """Put a copy in, let an agent work on it, bring back what it did; raises UsageError, SandboxError."""
     began = time.monotonic()
-    reached.asked(place.host, "info", place.name)
-    if not (kept.folder / "copied.json").is_file():
-        emptied(place)
-        copied = take_in(repository, kept, place, wish)
-        tell(f"{copied.bytes / 1e6:.1f} MB of {copied.repository} went in, {copied.branch or 'no branch'}")
-    elif kept.copied().repository != str(repository.resolve()):
-        raise UsageError(
-            f"{place.name} has a copy of {kept.copied().repository}", where=place.name, do="accept or reject that first"
-        )
+    put_in(place, kept, repository, wish, tell)
     since = time.time() - 1
     code = _worked(place, words_of(row, task), task.seconds, kept.folder / TRANSCRIPT, tell)
     bring_back(kept, place)
@@ -134,15 +123,36 @@ def run(  # noqa: PLR0913, PLR0917 - one step of the line, each a value of it
     return Ran(place.name, row.name, code, late, *_seen(kept), time.monotonic() - began, counted["requests"])
 
 
+def put_in(place: Reached, kept: Quarantine, repository: Path, wish: Wish, tell: Callable[[str], None]) -> None:
+    """Put a copy of a repository in; one of the same repository that is there already is worked on further.
+
+    Raises UsageError where there is one of another repository, SandboxError.
+    """
+    reached.asked(place.host, "info", place.name)
+    if not (kept.folder / "copied.json").is_file():
+        emptied(place)
+        copied = take_in(repository, kept, place, wish)
+        tell(f"{copied.bytes / 1e6:.1f} MB of {copied.repository} went in, {copied.branch or 'no branch'}")
+    elif kept.copied().repository != str(repository.resolve()):
+        raise UsageError(
+            f"{place.name} has a copy of {kept.copied().repository}", where=place.name, do="reject that one first"
+        )
+
+
 def words_of(row: AgentRow, task: Task) -> list[str]:
     """Give the words by which an agent does one task without a person, from its row. Pure."""
-    command = [f"{CURRENT}/agents/{row.name}/{row.command}"]
+    command = [command_of(row)]
     for word in row.headless:
         if word == "{file}":
             command += task.files
         else:
             command.append(word.replace("{task}", task.text))
     return command
+
+
+def command_of(row: AgentRow) -> str:
+    """Give where an agent's command lies, inside as on the host. Pure."""
+    return f"{CURRENT}/agents/{row.name}/{row.command}"
 
 
 def emptied(place: Reached) -> None:
@@ -188,8 +198,14 @@ def _seen(kept: Quarantine) -> tuple[Review, Path, Path]:
     return found, patch, kept.folder / TRANSCRIPT
 
 
-def diff(kept: Quarantine) -> tuple[Review, Path]:
-    """Give what came back, flagged changes first, and the file with the whole patch; raises UsageError."""
+def diff(place: Reached | None, kept: Quarantine) -> tuple[Review, Path]:
+    """Give what came back, flagged changes first, and the file with the whole patch; raises UsageError, SandboxError.
+
+    With a place it is brought back anew first: what somebody did there by hand counts too.
+    """
+    kept.copied()
+    if place is not None:
+        bring_back(kept, place)
     found, patch, _ = _seen(kept)
     return found, patch
 

@@ -27,12 +27,13 @@ EXAMPLES = r"""
 RETURN = r"""
 changes: {description: What was done or would be, in words., returned: always, type: list}
 """
-AGENTS = f"{CURRENT}/agents/"
+#: Where commands of ours lead: agents, and the client of the door to sandboxes.
+OURS = (f"{CURRENT}/agents/", f"{CURRENT}/sandbox/")
 
 
 def is_ours(path):
-    """Tell whether a path is a link that leads into a release's agents."""
-    return (points_at(path) or "").startswith(AGENTS)
+    """Tell whether a path is a link that leads to a command of a release's."""
+    return (points_at(path) or "").startswith(OURS)
 
 
 def present(links, folder):
