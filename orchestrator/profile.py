@@ -64,6 +64,17 @@ class Gateway(Noun):
     address: Literal["127.0.0.1"] = "127.0.0.1"
 
 
+class Limits(Noun):
+    """What the rig's cards may come to before ``verify`` says that they are not well.
+
+    Without degrees of its owner's, a card may come to those from which it goes below its base clock itself.
+    """
+
+    gpu_temperature_celsius: int | None = Field(default=None, ge=30, le=120)
+    #: Errors of a card's memory, since its driver was loaded, that ECC saw and could not put right.
+    gpu_uncorrected_errors: int = Field(default=0, ge=0)
+
+
 class Profile(Noun):
     """A profile, with what it extends already merged in."""
 
@@ -83,3 +94,4 @@ class Profile(Noun):
     llm: LlmWish = LlmWish()
     runtime: RuntimeWish = RuntimeWish()
     gateway: Gateway = Gateway()
+    limits: Limits = Limits()

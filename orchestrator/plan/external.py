@@ -72,6 +72,7 @@ def endpoint(snapshot: HostSnapshot, profile: Profile, catalog: Catalog, asked: 
         runtime_port=address.port,
         gateway_port=profile.gateway.port,
         gateway_address=profile.gateway.address,
+        limits=profile.limits,
         ledger=(),
         confidence="lower_bound",
         reasons=(

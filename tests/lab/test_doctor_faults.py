@@ -1,4 +1,6 @@
-"""``deploy doctor`` on a real host with made faults of driver and containers; what prints them is a stand-in by name.
+"""``deploy doctor`` on a real host with made faults of driver and containers, and how cards are told there.
+
+What prints them is a stand-in by name.
 
 No card, no driver and no Docker are here: a make-believe nvidia-smi and dmesg print what the real ones print, a unit of
 Docker's name fails as Docker's does, and the specification for containers is a file of ours.
@@ -13,8 +15,15 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from orchestrator.lab import Lab
+from orchestrator.detect import Question, ask
+from orchestrator.inventory import Host
+from orchestrator.lab import Lab, as_host
+from orchestrator.manifest import Manifest
+from orchestrator.verify import Subject
+from orchestrator.verify.cards import cards_check
 from tests.lab.rig import Rig
+from tests.lab.test_detect_hosts import CARDS
+from tests.unit.test_card_health import A100, DEPLOYMENT, PLACE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,6 +63,12 @@ def prints(rig: Rig, program: str, fixture: str, status: int) -> None:
     script = f"#!/bin/sh\ncat <<'END'\n{text}END\nexit {status}\n"
     file = f"{PROGRAMS}/{program}"
     rig.read(HOST, f"printf %s {shlex.quote(script)} >{file} && chmod 755 {file}")
+
+
+@pytest.fixture
+def host(rig: Rig) -> Host:
+    (made,) = Lab(rig.state / "lab").hosts()
+    return as_host(made)
 
 
 def told(rig: Rig, code: int = 1) -> dict[str, str]:
@@ -102,3 +117,42 @@ def test_a_docker_that_its_owner_stopped_is_no_fault(rig: Rig) -> None:
     rig.read(HOST, f"printf '{unit}' >/etc/systemd/system/docker.service; systemctl daemon-reload")
     rig.read(HOST, "systemctl start docker.service && systemctl stop docker.service")
     assert told(rig, code=0) == {}
+
+
+def wellbeing(rig: Rig, told_of_cards: str) -> None:
+    """Put a stand-in on the host for the one question that the make-believe nvidia-smi does not answer."""
+    script = f'#!/bin/sh\ntest "$1" = -q || exec /usr/bin/nvidia-smi "$@"\ncat <<\'END\'\n{told_of_cards}END\n'
+    file = f"{PROGRAMS}/nvidia-smi"
+    rig.read(HOST, f"printf %s {shlex.quote(script)} >{file} && chmod 755 {file}")
+
+
+def subject(host: Host) -> Subject:
+    manifest = Manifest(host=HOST, release="r", deployment_id="d", lock_digest="l")
+    return Subject(
+        host=host, deployment=DEPLOYMENT, manifest=manifest, reading=None, base_url="http://127.0.0.1:9", token="t"
+    )
+
+
+def test_how_a_card_is_comes_with_the_host_and_is_held_against_its_limits(rig: Rig, host: Host) -> None:
+    assert cards_check(subject(host)).result == "skipped"
+    Lab(rig.state / "lab").put_gpus(HOST, CARDS)
+    assert cards_check(subject(host)).result == "failed"
+    wellbeing(rig, A100)
+    snapshot = ask([Question(host=host)])[HOST].snapshot
+    assert snapshot
+    first, second = (gpu.health for gpu in snapshot.gpus)
+    assert first
+    assert (first.temperature_celsius, first.ecc_uncorrected, second) == (27, 0, None)
+    well = cards_check(subject(host))
+    assert (well.result, well.figure, DEPLOYMENT.gpus) == ("passed", 27, (PLACE,))
+
+
+def test_a_hot_card_with_an_xid_is_not_accepted(rig: Rig, host: Host) -> None:
+    Lab(rig.state / "lab").put_gpus(HOST, CARDS)
+    wellbeing(rig, A100.replace("27 C", "90 C"))
+    xid = "NVRM: Xid (PCI:0000:01:00): 48, pid=4242, name=python3, Ch 00000008"
+    rig.read(HOST, f"printf '#!/bin/sh\\necho \"%s\"\\n' '{xid}' >{PROGRAMS}/dmesg && chmod 755 {PROGRAMS}/dmesg")
+    found = cards_check(subject(host))
+    assert found.result == "failed"
+    assert "Xid 48" in found.detail
+    assert "90 °C" in found.detail
