@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from orchestrator.nouns import Noun
-from orchestrator.profile import Account, Agent, RuntimeName, Sandbox
+from orchestrator.profile import Account, Agent, Limits, RuntimeName, Sandbox
 
 AgenticClass = Literal["completion", "marginal", "floor", "strong", "near-frontier", "demonstration"]
 Confidence = Literal["exact", "estimated", "lower_bound"]
@@ -80,6 +80,8 @@ class Deployment(Noun):
     gateway_address: str = "127.0.0.1"
     #: The walled places that this host has for agents; None: it has none.
     sandbox: Sandbox | None = None
+    #: What acceptance holds the cards against; the host is not told.
+    limits: Limits = Limits()
     ledger: tuple[LedgerRow, ...]
     confidence: Confidence
     reasons: tuple[str, ...]
@@ -88,9 +90,11 @@ class Deployment(Noun):
     def decision(self) -> dict[str, Any]:
         """Give what was decided: what a host is told.
 
-        Its name is left out, so that hosts of one decision have one release, and so are the words that explain it.
+        Its name is left out, so that hosts of one decision have one release, and so are the words that explain it and
+        what acceptance alone reads.
         """
-        return self.model_dump(mode="json", exclude={"host", "ledger", "confidence", "reasons", "rejections"})
+        without = {"host", "ledger", "confidence", "reasons", "rejections", "limits"}
+        return self.model_dump(mode="json", exclude=without)
 
 
 class StandIn(Noun):

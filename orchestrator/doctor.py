@@ -80,7 +80,7 @@ class CauseRow(Noun):
     """One cause: what it means, what to do, how logs tell it.
 
     ``part_of`` names the wider cause that is told where a log does not say which of several it is. ``changes`` are
-    those that are proven, in the order in which they are tried.
+    those that are proven, in the order in which they are tried. With ``machine`` the machine's own logs may tell it.
     """
 
     name: str
@@ -90,6 +90,7 @@ class CauseRow(Noun):
     signs: tuple[Sign, ...] = Field(min_length=1)
     part_of: str | None = None
     changes: tuple[Change, ...] = ()
+    machine: bool = False
     source: str
 
 

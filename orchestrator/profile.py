@@ -81,6 +81,17 @@ class Sandbox(Noun):
     commands: tuple[Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[ -~]+$")], ...] = ()
 
 
+class Limits(Noun):
+    """What the rig's cards may come to before ``verify`` says that they are not well.
+
+    Without degrees of its owner's, a card may come to those from which it goes below its base clock itself.
+    """
+
+    gpu_temperature_celsius: int | None = Field(default=None, ge=30, le=120)
+    #: Errors of a card's memory, since its driver was loaded, that ECC saw and could not put right.
+    gpu_uncorrected_errors: int = Field(default=0, ge=0)
+
+
 class Profile(Noun):
     """A profile, with what it extends already merged in."""
 
@@ -102,3 +113,4 @@ class Profile(Noun):
     gateway: Gateway = Gateway()
     #: Walled places for agents; None: this host has none.
     sandbox: Sandbox | None = None
+    limits: Limits = Limits()

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from orchestrator.card_health import CardHealth
 from orchestrator.nouns import Noun, digest_of
 
 GpuSource = Literal["nvml", "nvidia-smi", "pci", "sysfs", "rocm-smi", "system_profiler", "profile", "given"]
@@ -29,6 +30,8 @@ class Gpu(Noun):
     mig: bool = False
     pcie_generation: int | None = None
     pcie_width: int | None = None
+    #: How the card is now; None where no driver was asked.
+    health: CardHealth | None = None
 
 
 class Link(Noun):

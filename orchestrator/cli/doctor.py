@@ -63,11 +63,13 @@ def _of_hosts(
 ) -> tuple[tuple[Finding, ...], tuple[AgentrigError, ...]]:
     from orchestrator.cli.wired import wired
     from orchestrator.line.doctoring import examine_hosts
+    from orchestrator.line.machines import with_machines
     from orchestrator.line.targets import Asked, already_up, knows
 
     rooms = wired(inventory, verbose=verbose)
     hosts = already_up(Asked(inventory, limit, (), lab), rooms.lab, known_here=knows(rooms.state))
-    return examine_hosts(hosts, rooms.lock_of(hosts[0], inventory), rooms.ports)
+    found, errors = examine_hosts(hosts, rooms.lock_of(hosts[0], inventory), rooms.ports)
+    return with_machines(hosts, found, errors, rooms.ports), errors
 
 
 def finding_lines(found: Sequence[Finding], errors: Sequence[AgentrigError] = ()) -> list[str]:

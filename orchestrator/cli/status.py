@@ -64,7 +64,7 @@ def status_lines(host: HostStatus) -> list[str]:
     if chosen := host.deployment:
         lines.append(f"  {chosen.llm} on {chosen.runtime}, {chosen.context_tokens} tokens, profile {chosen.profile}")
     lines += [f"  {host.endpoint.openai}  token in {host.endpoint.token_file}"] if host.endpoint else []
-    lines += left_lines(host) + disk_lines(host) + [trust_line(host)]
+    lines += left_lines(host) + disk_lines(host) + card_lines(host) + [trust_line(host)]
     return lines + (drift_lines(host) or ["  it is what was put there"]) + against_lines(host)
 
 
@@ -84,6 +84,20 @@ def disk_lines(host: HostStatus) -> list[str]:
     _, former, own = host.disk.shares(host.deployment_id)
     more = f", of it {readable(former)} for {len(own)} former releases only" if own else ""
     return [f"  {readable(host.disk.total)} at /opt/agentrig{more}"]
+
+
+def card_lines(host: HostStatus) -> list[str]:
+    """Say how each card is, and what is wrong with it by the limits of the deployment."""
+    from orchestrator.card_health import in_words, shortcomings
+    from orchestrator.profile import Limits
+
+    limits = host.deployment.limits if host.deployment else Limits()
+    lines = []
+    for gpu in host.snapshot.gpus if host.snapshot else ():
+        if gpu.health is not None:
+            lines.append(f"  card {gpu.index}, {gpu.name}: {in_words(gpu.health)}")
+            lines += [f"    not well: {one}" for one in shortcomings(gpu.health, limits)]
+    return lines
 
 
 def against_lines(host: HostStatus) -> list[str]:

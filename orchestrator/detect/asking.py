@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.detect import journals
+from orchestrator.detect import faults, journals
 from orchestrator.detect.disk import DISK, parse_disk
 from orchestrator.detect.nvidia import read_nvml
 from orchestrator.detect.probes import COMMANDS, EVERYWHERE
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from orchestrator.doctor import UnitLog
     from orchestrator.inventory import Host
+    from orchestrator.machine_doctor import MachineLogs
     from orchestrator.manifest import Manifest, Reading
     from orchestrator.releases import DiskUse
     from orchestrator.snapshot import HostSnapshot
@@ -42,6 +43,7 @@ _MANIFEST = "manifest:"
 #: Sections of the answer that no probe has; the colon keeps them apart from the probes' own names.
 _DISK = "folder:disk"
 _JOURNAL = "journal:"
+_MACHINE = "machine:"
 #: Whose locks a host takes, as its owner wrote it down there; fails where he did not.
 _SIGNERS, _SAY_SIGNERS = "folder:signers", f"cat {HOST_SIGNERS}"
 
@@ -59,6 +61,8 @@ class Question:
     #: Whether it is asked how our units stand and what they wrote; of one that ended, in so many seconds.
     journal: bool = False
     journal_seconds: int | None = None
+    #: Whether it is asked what kernel, driver and container engine say.
+    machine: bool = False
 
     @property
     def script(self) -> str:
@@ -70,6 +74,8 @@ class Question:
             wanted[_DISK] = DISK
         if self.journal:
             wanted |= {_JOURNAL + name: text for name, text in journals.commands(self.journal_seconds).items()}
+        if self.machine:
+            wanted |= {_MACHINE + name: text for name, text in faults.COMMANDS.items()}
         return compose(wanted | {_SIGNERS: _SAY_SIGNERS}, become=self.host.become)
 
     @property
@@ -91,6 +97,7 @@ class Answer:
     signers: str | None = None
     disk: DiskUse | None = None
     units: tuple[UnitLog, ...] = ()
+    machine: MachineLogs | None = None
 
 
 def read_local(name: str = "localhost", pci_names: PciNames = _NO_NAMES) -> HostSnapshot:
@@ -166,6 +173,7 @@ def _answer(one: Question, output: str, pci_names: PciNames) -> Answer:
         sections = decode(output, name)
         signers, disk = sections.pop(_SIGNERS, None), sections.pop(_DISK, None)
         logs = {name: sections.pop(name) for name in list(sections) if name.startswith(_JOURNAL)}
+        said = {name: sections.pop(name) for name in list(sections) if name.startswith(_MACHINE)}
         own = {section: text for section, text in sections.items() if not section.startswith(_MANIFEST)}
         rest = {section.removeprefix(_MANIFEST): text for section, text in sections.items() if section not in own}
         return Answer(
@@ -174,6 +182,9 @@ def _answer(one: Question, output: str, pci_names: PciNames) -> Answer:
             signers=signers.text if signers and signers.status == 0 else None,
             disk=parse_disk(disk.text) if disk else None,
             units=journals.parse({name.removeprefix(_JOURNAL): output for name, output in logs.items()}),
+            machine=faults.parse({name.removeprefix(_MACHINE): output for name, output in said.items()})
+            if one.machine
+            else None,
         )
     except AgentrigError as error:
         return Answer(error={**error.document(), "where": name})

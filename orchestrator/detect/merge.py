@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from orchestrator.card_health import CardHealth, parse_health, parse_xids, with_xids
 from orchestrator.detect import amd, apple, ours, smi
 from orchestrator.detect.cards import UNIFIED, VIRTUAL, Cards, PciCard, by_pci, parse_pci
 from orchestrator.errors import ProbeGarbled
@@ -60,6 +61,7 @@ def all_cards(
     unified = {card.bus_id for card in on_bus if card.pci_id in UNIFIED}
     apps = driven.apps or ours.parse_apps(told.peek("nvidia_apps"))
     held = ours.held(told.peek("ours"), apps, unified)
+    gpus = _with_health(told, gpus)
     links = (*_in_order(driven.links, driven.gpus, order), *_in_order(rocm.links, rocm.gpus, order))
     return Cards(
         gpus=tuple(_numbered(gpu, order[gpu.bus_id], held.get(gpu.bus_id, 0)) for gpu in gpus),
@@ -108,6 +110,15 @@ def _numbered(gpu: Gpu, index: int, held: int) -> Gpu:
     used = held if gpu.vram_free_mib is None else max(0, gpu.vram_mib - gpu.vram_free_mib)
     changes: dict[str, Any] = {"index": index, "vram_ours_mib": min(held, used)}
     return gpu.model_copy(update=changes)
+
+
+def _with_health(told: Told, gpus: Sequence[Gpu]) -> list[Gpu]:
+    """Give cards with how they are, where their driver tells, and the Xid errors that the kernel wrote of them."""
+    nothing: dict[str, CardHealth] = {}
+    known = told.read("nvidia_health", parse_health, nothing)
+    known |= {gpu.bus_id: gpu.health for gpu in gpus if gpu.health is not None}
+    cards = with_xids(known, parse_xids(told.peek("nvidia_xids")))
+    return [gpu.model_copy(update={"health": cards.get(gpu.bus_id)}) for gpu in gpus]
 
 
 def _by_smi(told: Told, memory: Memory) -> Cards:

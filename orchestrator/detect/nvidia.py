@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.detect.cards import Cards, bus_id
+from orchestrator.detect.nvml_health import nvml_health
 from orchestrator.detect.smi import divided, failure, no_memory, unified
 from orchestrator.detect.system import Memory, parse_memory
 from orchestrator.errors import ProbeGarbled
@@ -87,6 +88,7 @@ def _nvml_gpu(nvml: Any, index: int, handle: Any) -> Gpu:
         mig=bool(mig and mig[0]),
         pcie_generation=_maybe(nvml, nvml.nvmlDeviceGetMaxPcieLinkGeneration, handle),
         pcie_width=_maybe(nvml, nvml.nvmlDeviceGetMaxPcieLinkWidth, handle),
+        health=nvml_health(nvml, handle),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from orchestrator import card_health
 from orchestrator.detect import amd, apple, cards, endpoints, ours, packages, smi, sockets, system
 
 
@@ -50,12 +51,16 @@ PROBES = (
     Probe("nvidia_topology", smi.TOPOLOGY, "nvidia-smi topo", optional=True),
     Probe("nvidia_parts", smi.PARTS, "nvidia-smi -L", optional=True),
     Probe("nvidia_apps", ours.APPS, "nvidia-smi --query-compute-apps", optional=True),
+    Probe("nvidia_health", card_health.HEALTH, "nvidia-smi -q -x", optional=True),
+    Probe("nvidia_xids", card_health.XIDS, "the kernel's log", optional=True),
     Probe("ours", ours.OURS, "/proc/*/cgroup", optional=True),
     Probe("mac_system", apple.SYSTEM, "sysctl", optional=True, linux=False),
     Probe("mac_cards", apple.CARDS, "system_profiler", optional=True, linux=False),
 )
 #: Those that NVML answers on this machine.
-OF_THE_DRIVER = frozenset({"nvidia_smi", "nvidia_cuda", "nvidia_topology", "nvidia_parts", "nvidia_apps"})
+OF_THE_DRIVER = frozenset(
+    {"nvidia_smi", "nvidia_cuda", "nvidia_topology", "nvidia_parts", "nvidia_apps", "nvidia_health"}
+)
 
 COMMANDS = {probe.name: probe.command for probe in PROBES}
 EVERYWHERE = {name: command for name, command in COMMANDS.items() if name not in OF_THE_DRIVER}

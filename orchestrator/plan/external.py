@@ -73,6 +73,7 @@ def endpoint(snapshot: HostSnapshot, profile: Profile, catalog: Catalog, asked: 
         gateway_port=profile.gateway.port,
         sandbox=profile.sandbox,
         gateway_address=profile.gateway.address,
+        limits=profile.limits,
         ledger=(),
         confidence="lower_bound",
         reasons=(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.evidence import AREAS, Area, Check
 from orchestrator.progress import Event
-from orchestrator.verify import agents, context, endpoint, host_specs, listeners, tools
+from orchestrator.verify import agents, cards, context, endpoint, host_specs, listeners, tools
 from orchestrator.verify.gateway import Gateway
 from orchestrator.verify.subject import Figure, check, skipped
 from orchestrator.verify.wire import WIRES
@@ -94,6 +94,7 @@ def _context(subject: Subject, promise: context.Promise, progress: Progress) -> 
 
 
 def _listeners(subject: Subject) -> Iterator[Check]:
+    yield cards.cards_check(subject)
     yield listeners.list_check(subject.manifest, subject.reading)
     if subject.deployment.runtime_url:
         yield listeners.foreign_check(subject.deployment.runtime_url)

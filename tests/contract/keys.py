@@ -15,6 +15,7 @@ GPU = {
     "compute_capability": (str, None),
     "bus_id": str,
     "source": str,
+    "health": (dict, None),
 }
 HOST_OUTCOME = {
     "name": str,

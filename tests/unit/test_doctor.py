@@ -41,7 +41,7 @@ ANY = Profile(name="any")
 class Log:
     name: str
     cause: str
-    runtime: str
+    runtime: str | None
     source: str
     log: str
 
@@ -74,6 +74,28 @@ def test_every_cause_was_seen_and_every_log_has_an_origin() -> None:
     assert all(log.source.startswith(("https://github.com/", "a run of our launcher")) for log in LOGS)
 
 
+#: Causes of the driver and of containers: no sign of theirs is in another's log, and none of another's in theirs.
+BELOW_THE_RUNTIME = frozenset(
+    {name for name, row in CAUSES.items() if row.machine}
+    | {"driver_too_old", "card_lost_to_container", "toolkit_missing", "image_missing"}
+)
+
+
+def test_ten_faults_and_more_of_driver_and_containers_are_known_with_a_command() -> None:
+    assert len(BELOW_THE_RUNTIME) >= 14
+    commands = ("apt-", "modprobe", "mokutil", "systemctl", "nvidia-ctk", "docker ", "printf", "deploy up", "usermod")
+    told = {name for name in BELOW_THE_RUNTIME if any(command in CAUSES[name].do for command in commands)}
+    assert told == BELOW_THE_RUNTIME - {"driver_too_old"}
+
+
+@pytest.mark.parametrize("log", LOGS, ids=lambda log: log.name)
+def test_each_log_tells_exactly_its_own_cause_of_those_below_the_runtime(log: Log) -> None:
+    lines = cleaned(log.log)
+    rows = CAUSES.values() if log.cause in BELOW_THE_RUNTIME else [CAUSES[name] for name in BELOW_THE_RUNTIME]
+    told = {row.name for row in rows if any(sign.told(lines) for sign in row.signs)}
+    assert told - {CAUSES[log.cause].part_of} == ({log.cause} if log.cause in BELOW_THE_RUNTIME else set())
+
+
 #: Lines of other programs and of runtimes that go well, none of which says anything of an end.
 NOISE = (
     "INFO 10-10 10:23:00 api_server.py:526] vLLM API server version 0.21.0",
@@ -83,6 +105,12 @@ NOISE = (
     "llama_model_loader: - kv   3:                       llama.context_length u32              = 4096",
     "[2026-06-10 07:25:07 TP1] Load weight begin. avail mem=23.06 GB",
     "agentrig-runtime.service: Scheduled restart job, restart counter is at 3.",
+    "nvidia: module verification failed: signature and/or required key missing - tainting kernel",
+    "NVRM: loading NVIDIA UNIX x86_64 Kernel Module  550.90.07  Fri May 31 09:35:42 UTC 2024",
+    "NVRM: Xid (PCI:0000:01:00): 31, pid=4242, name=python3, Ch 00000008, MMU Fault",
+    "nouveau 0000:01:00.0: DRM: VRAM: 2048 MiB",
+    "docker.service: Deactivated successfully.",
+    "Started docker.service - Docker Application Container Engine.",
     "Das Modell wird geladen, bitte warten",
     "サーバーを起動しています",
     "服务正在启动 请稍候",
