@@ -45,6 +45,23 @@ class Rejection(Noun):
     reason: str
 
 
+class DriverChoice(Noun):
+    """What is done about the cards' driver. Without ``branch`` the driver that is there stays, and is only set.
+
+    ``kernel``: who makes the module. dkms: the host, for each of its kernels; signed: the distribution; none: the host
+    has no kernel of its own, so what its machine has loaded counts.
+    """
+
+    branch: str | None = None
+    modules: Literal["open", "closed"] | None = None
+    kernel: Literal["dkms", "signed", "none"] | None = None
+    packages: tuple[str, ...] = ()
+    #: Parts of the distribution's archive that these come from, beside those that the host has.
+    components: tuple[str, ...] = ()
+    persistence: bool = True
+    power_limit_watts: int | None = Field(default=None, gt=0)
+
+
 class Deployment(Noun):
     """One host's decision. ``llm``, ``quant`` and ``runtime`` are names of catalog rows; ``gpus`` bus ids."""
 
@@ -78,6 +95,8 @@ class Deployment(Noun):
     runtime_url: str | None = None
     gateway_port: int = 8080
     gateway_address: str = "127.0.0.1"
+    #: None where the driver that is there does, or no card of NVIDIA's is used.
+    driver: DriverChoice | None = None
     ledger: tuple[LedgerRow, ...]
     confidence: Confidence
     reasons: tuple[str, ...]
@@ -88,7 +107,8 @@ class Deployment(Noun):
 
         Its name is left out, so that hosts of one decision have one release, and so are the words that explain it.
         """
-        return self.model_dump(mode="json", exclude={"host", "ledger", "confidence", "reasons", "rejections"})
+        words = {"host", "ledger", "confidence", "reasons", "rejections"}
+        return self.model_dump(mode="json", exclude=words if self.driver else words | {"driver"})
 
 
 class StandIn(Noun):
