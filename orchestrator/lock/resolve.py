@@ -134,7 +134,7 @@ class _Job:
         packages = wanted(self.request.applied, self.request.packages, self.catalog).packages
         if self.former.closure(self.request.snapshot, packages) is None:
             with contextlib.suppress(AgentrigError):
-                self.closures.of(self.name, self.request.snapshot, packages)
+                self.closures.of(self.name, self.request.snapshot, packages, self.request.components)
 
     def _start(
         self, pool: ThreadPoolExecutor, what: Wanted, target: Target, *, apply: bool
@@ -170,9 +170,12 @@ class _Job:
         closure = self.former.closure(snapshot, packages)
         if closure is None:
             self._tell(f"resolving apt packages: {' '.join(packages)}")
-            closure = self.closures.of(self.name, snapshot, packages)
+            closure = self.closures.of(self.name, snapshot, packages, self.request.components)
+        parts = self.request.components
         with self.former.turn(f"apt:{snapshot.os.codename}"):
-            self._fetch(closure.debs, lambda missing: apt.fetch_debs(missing, snapshot, self.store), "apt packages")
+            self._fetch(
+                closure.debs, lambda missing: apt.fetch_debs(missing, snapshot, self.store, parts), "apt packages"
+            )
         return closure
 
     def _agent(self, row: AgentRow, target: Target) -> Resolved:

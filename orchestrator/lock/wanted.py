@@ -44,6 +44,11 @@ class Request(Noun):
         """Give the deployment that is really put on the host."""
         return self.rehearsal or self.deployment
 
+    @property
+    def components(self) -> tuple[str, ...]:
+        """Give the parts of the host's archives that its driver comes from."""
+        return self.applied.driver.components if self.applied.driver else ()
+
 
 class Target(NamedTuple):
     """What wheels must suit: the interpreter's full version, the machine, and its glibc."""

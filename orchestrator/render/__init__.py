@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import UsageError
 from orchestrator.nouns import digest_of
 from orchestrator.render.agents import agent_files, agent_links, agent_packages, agent_users
+from orchestrator.render.driver import driver_files, driver_links, driver_values
 from orchestrator.render.gateway import HEALTH_PATH, TEST_COMMAND, gateway_files
 from orchestrator.render.runtimes import parts_of
 from orchestrator.render.units import (
@@ -45,21 +46,29 @@ def render(deployment: Deployment, catalog: Catalog) -> Rendered:
         *(runtime_files(deployment, parts) if parts else ()),
         *gateway_files(deployment, row),
         *agent_files(deployment, catalog),
+        *driver_files(deployment.driver),
     )
     units = (RUNTIME_UNIT, GATEWAY_UNIT) if parts else (GATEWAY_UNIT,)
     users = (GATEWAY_USER, RUNTIME_USER) if parts else (GATEWAY_USER,)
+    driver = deployment.driver.packages if deployment.driver else ()
     runtime = Listener(protocol="tcp", address="127.0.0.1", port=deployment.runtime_port)
     gateway = Listener(protocol="tcp", address=deployment.gateway_address, port=deployment.gateway_port)
     return Rendered(
         deployment_digest=digest_of(deployment.decision()),
         files=tuple(sorted(files, key=lambda file: file.path)),
-        links=(*(link for unit in units for link in links_of(unit)), *agent_links(deployment, catalog)),
+        links=(
+            *(link for unit in units for link in links_of(unit)),
+            *agent_links(deployment, catalog),
+            *driver_links(deployment.driver),
+        ),
         units=tuple(RenderedUnit(name=unit) for unit in units),
         users=(*agent_users(deployment), *(RenderedUser(name=user) for user in users)),
         listeners=(*((runtime,) if parts else ()), gateway),
         artefacts=tuple(sorted((*(("llm", "runtime") if parts else ()), *deployment.agents))),
-        packages=tuple(sorted({*_packages(row, parts), *agent_packages(deployment, catalog)})),
-        variables=_variables(deployment, row, parts) | {"host_base_people": list(deployment.people)},
+        packages=tuple(sorted({*_packages(row, parts), *agent_packages(deployment, catalog), *driver})),
+        variables=_variables(deployment, row, parts)
+        | driver_values(deployment.driver)
+        | {"host_base_people": list(deployment.people)},
     )
 
 
