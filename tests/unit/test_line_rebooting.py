@@ -28,7 +28,7 @@ def rooms(tmp_path: Path) -> Rooms:
 
 
 def test_without_leave_it_says_reboot_and_changes_nothing(rooms: Rooms) -> None:
-    outcome = rooms.up("one", "two", wanted="dual-3090")
+    outcome = rooms.up("one", "two", wanted="max-speed")
     one, two = outcome.hosts
     assert (one.result, two.result, outcome.exit_code) == ("failed", "changed", 2)
     assert isinstance(one.error, RebootNeeded)
@@ -38,14 +38,14 @@ def test_without_leave_it_says_reboot_and_changes_nothing(rooms: Rooms) -> None:
 
 
 def test_with_leave_it_is_rebooted_asked_anew_and_goes_all_of_the_way(rooms: Rooms) -> None:
-    outcome = rooms.up("one", "two", wanted="dual-3090", reboot=True)
+    outcome = rooms.up("one", "two", wanted="max-speed", reboot=True)
     assert [host.result for host in outcome.hosts] == ["changed", "changed"]
     assert rooms.did - Counter(rooms.did.keys()) == Counter(ask=1, apply=1)
     assert rooms.did["reboot"] == 1, "the one whose driver is as it should be is left alone"
 
 
 def test_in_check_mode_nothing_is_rebooted(rooms: Rooms) -> None:
-    assert isinstance(only(rooms.up("one", wanted="dual-3090", reboot=True, check=True)).error, RebootNeeded)
+    assert isinstance(only(rooms.up("one", wanted="max-speed", reboot=True, check=True)).error, RebootNeeded)
     assert rooms.did["reboot"] == 0
 
 
@@ -55,7 +55,7 @@ def test_a_host_that_uses_no_card_is_not_asked_to_reboot(rooms: Rooms) -> None:
 
 def test_a_host_that_does_not_come_back_fails_alone(rooms: Rooms) -> None:
     rooms.reboot_error = ApplyError("it did not come back", where="one")
-    outcome = rooms.up("one", "two", wanted="dual-3090", reboot=True)
+    outcome = rooms.up("one", "two", wanted="max-speed", reboot=True)
     assert [host.result for host in outcome.hosts] == ["failed", "changed"]
     assert outcome.exit_code == 1
 
@@ -65,7 +65,7 @@ def test_a_module_that_wants_a_reboot_half_way_gets_one_with_leave(
     rooms: Rooms, *, reboot: bool, result: str, applied: int
 ) -> None:
     rooms.apply_error = RebootNeeded.because("nouveau has the cards until the next start", "two")
-    host = only(rooms.up("two", wanted="dual-3090", reboot=reboot))
+    host = only(rooms.up("two", wanted="max-speed", reboot=reboot))
     assert (host.result, rooms.did["apply"], rooms.did["reboot"]) == (result, applied, int(reboot))
     assert ("reboot the host" in host.changes) is reboot
 
@@ -73,6 +73,6 @@ def test_a_module_that_wants_a_reboot_half_way_gets_one_with_leave(
 def test_a_reboot_that_does_not_help_is_not_tried_twice(rooms: Rooms) -> None:
     rooms.apply_error = RebootNeeded.because("nouveau has the cards until the next start", "two")
     rooms.reboot_helps = False
-    host = only(rooms.up("two", wanted="dual-3090", reboot=True))
+    host = only(rooms.up("two", wanted="max-speed", reboot=True))
     assert (host.result, rooms.did["reboot"]) == ("failed", 1)
     assert isinstance(host.error, RebootNeeded)
