@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from orchestrator.deployment import DriverChoice
@@ -105,7 +105,9 @@ def driver_of(runtime: RuntimeRow, asking: Asking) -> tuple[DriverChoice | None,
     """Decide what is done about the driver, and why in sentences; raises UsageError where its owner must act first."""
     if asking.state == "mismatch":
         return None, ("the driver was changed and its module is still the former one: the host must be rebooted first",)
-    wanted = asking.wish.packages == "distribution" or not (asking.suffices(runtime.min_driver) or _unseen(asking))
+    asking, ours = _pinned(asking)
+    asked = asking.wish.packages == "distribution" or ours
+    wanted = asked or not (asking.suffices(runtime.min_driver) or _unseen(asking))
     if not wanted or (asking.wish.packages == "none" and asking.state == "serves"):
         return _settings(asking.wish), ()
     found = offer(runtime.min_driver, asking)
@@ -116,6 +118,19 @@ def driver_of(runtime: RuntimeRow, asking: Asking) -> tuple[DriverChoice | None,
             do="install one as it says, see that nvidia-smi answers, then run it again",
         )
     return _choice(found, asking)
+
+
+def _pinned(asking: Asking) -> tuple[Asking, bool]:
+    """Ask for the branch that an earlier run installed and held, so that it stays ours; tell whether there is one."""
+    row = row_for(asking.snapshot, asking.catalog.drivers.values())
+    if row is None or asking.wish.packages == "none":
+        return asking, False
+    held = {package.name for package in asking.snapshot.packages if package.held}
+    for branch in row.branches:
+        if {*_filled(row.library, branch, asking)} <= held:
+            wish = asking.wish.model_copy(update={"branch": asking.wish.branch or branch})
+            return replace(asking, wish=wish), True
+    return asking, False
 
 
 def _unseen(asking: Asking) -> bool:
@@ -178,7 +193,7 @@ def _for_cards(row: DriverRow, branches: Sequence[str], asking: Asking) -> Offer
 
 def _in_the_way(found: Offer, asking: Asking) -> str | None:
     """Give why the packages may not be laid over what is there, and what its owner can do; None where they may."""
-    ours = _filled(found.row.library, found, asking)
+    ours = _filled(found.row.library, found.branch, asking)
     there = {package.name for package in asking.snapshot.packages}
     if others := sorted(name for name in there - {*ours} if _LIBRARY.fullmatch(name)):
         return (
@@ -210,7 +225,7 @@ def _choice(found: Offer, asking: Asking) -> tuple[DriverChoice, tuple[str, ...]
     else:
         modules = (*built, *(row.headers if snapshot.kernel else ()))
     there = {package.name for package in snapshot.packages}
-    names = _filled((*row.library, *modules), found, asking)
+    names = _filled((*row.library, *modules), found.branch, asking)
     if snapshot.secure_boot and kernel == "dkms" and asking.wish.module_key is None and not set(names) <= there:
         raise UsageError(
             "Secure Boot is on, and would not let in the modules that this host builds: nothing was installed",
@@ -230,7 +245,11 @@ def _choice(found: Offer, asking: Asking) -> tuple[DriverChoice, tuple[str, ...]
 
 
 def _words(choice: DriverChoice, asking: Asking, row: DriverRow) -> tuple[str, ...]:
-    has = {"serves": f"{asking.snapshot.driver} is there", "not_loaded": "it is there and not loaded"}
+    has = {
+        "serves": f"{asking.snapshot.driver} is there",
+        "not_loaded": "it is there and not loaded",
+        "unknown": "as the profile asks",
+    }
     first = (
         f"NVIDIA driver {choice.branch} from the archive of {asking.system}, {choice.modules} modules"
         f" ({has.get(asking.state, 'none is there')})"
@@ -244,10 +263,10 @@ def _words(choice: DriverChoice, asking: Asking, row: DriverRow) -> tuple[str, .
     return (first, kernel[choice.kernel or "dkms"], *untried)
 
 
-def _filled(names: Iterable[str], found: Offer, asking: Asking) -> tuple[str, ...]:
+def _filled(names: Iterable[str], branch: str, asking: Asking) -> tuple[str, ...]:
     """Give names of packages with their places filled, sorted."""
     kernel = asking.snapshot.kernel
-    places = {"branch": found.branch, "kernel": kernel, "flavour": _flavour(kernel)}
+    places = {"branch": branch, "kernel": kernel, "flavour": _flavour(kernel)}
     return tuple(sorted({name.format(**places) for name in names}))
 
 

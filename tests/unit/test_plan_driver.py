@@ -150,6 +150,15 @@ def test_packages_that_are_there_and_not_loaded_are_chosen_again() -> None:
     assert again.driver == decide(bare("RTX 3090")).driver
 
 
+@pytest.mark.parametrize(("held", "stays"), [(True, True), (False, False)])
+def test_what_an_earlier_run_installed_and_held_stays_ours_once_it_serves(*, held: bool, stays: bool) -> None:
+    before = decide(bare("RTX 3090", os=("ubuntu", "26.04")), branch="595").driver
+    packages = tuple(Package(name=one, version="595.91", architecture="amd64", held=held) for one in before.packages)
+    after = bare("RTX 3090", os=("ubuntu", "26.04"), source="nvidia-smi", driver="595.91", packages=packages)
+    assert decide(after).driver == (before if stays else None)
+    assert decide(after, packages="none").driver is None
+
+
 @pytest.mark.parametrize(
     ("cards", "modules"),
     [
