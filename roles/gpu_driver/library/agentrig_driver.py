@@ -102,35 +102,50 @@ def made_for_another():
     return None
 
 
-def reboot_reason():
-    """Give why nothing but a reboot helps, None where something else does or all is well."""
-    loaded, disk = loaded_version(), on_disk()
+def reboot_reason(loaded, disk, *, nouveau, other, kernel):
+    """Give why nothing but a reboot helps, None where something else does or all is well. Pure.
+
+    ``loaded`` and ``disk`` are the module's versions, ``other`` a kernel that one is made for while ``kernel`` runs.
+    """
     if loaded and disk and loaded != disk:
         return f"the loaded NVIDIA module is {loaded}, the installed driver {disk}"
-    if not loaded and has_module("nouveau"):
+    if not loaded and nouveau:
         return "nouveau has the cards until the next start"
-    if not loaded and not disk and not is_container() and (other := made_for_another()):
-        return f"the NVIDIA module is made for the kernel {other}, and {platform.release()} runs"
+    if not loaded and not disk and other:
+        return f"the NVIDIA module is made for the kernel {other}, and {kernel} runs"
     return None
 
 
-def load():
-    """Load the module; give what to say of it where it cannot be; refuse where its owner must act."""
-    said = run(["sh", "-c", "modprobe nvidia 2>&1 || :"]).strip()
-    if loaded_version():
-        return None
-    kernel = platform.release()
-    if is_container():
+def not_loaded(said, *, container, kernel):
+    """Give what to say of a module that modprobe did not load in a container; refuse elsewhere. Pure."""
+    said = said or "modprobe said nothing"
+    if container:
         return (
             f"the NVIDIA module was not loaded: this host is a container, and runs its machine's kernel {kernel}"
-            f" ({said or 'modprobe said nothing'}); the driver that its machine has loaded counts"
+            f" ({said}); the driver that its machine has loaded counts"
         )
     if re.search(r"key was rejected|required key not available", said, re.IGNORECASE):
         raise Refused(
             "Secure Boot does not let the NVIDIA module in: its key is not enrolled. mokutil --import "
             "/var/lib/dkms/mok.pub, reboot, choose Enroll MOK, then run it again"
         )
-    raise Refused(f"the NVIDIA module does not load in the kernel {kernel}: {said or 'modprobe said nothing'}")
+    raise Refused(f"the NVIDIA module does not load in the kernel {kernel}: {said}")
+
+
+def load():
+    """Load the module where none is; give (changes, notes, why a reboot is needed)."""
+    loaded, kernel, container = loaded_version(), platform.release(), is_container()
+    if not container:
+        nouveau = has_module("nouveau")
+        why = reboot_reason(loaded, on_disk(), nouveau=nouveau, other=made_for_another(), kernel=kernel)
+        if why:
+            return [], [], why
+    if loaded:
+        return [], [], ""
+    said = run(["sh", "-c", "modprobe nvidia 2>&1 || :"]).strip()
+    if loaded := loaded_version():
+        return [f"load the NVIDIA module {loaded}"], [], ""
+    return [], [not_loaded(said, container=container, kernel=kernel)], ""
 
 
 def unit_steps(unit):
@@ -149,24 +164,19 @@ def unit_steps(unit):
 
 def present(params, *, check):
     """Bring files, module and settings; give the result."""
-    changes, notes = [], []
+    changes, notes, reboot = [], [], ""
     for words, action in [*file_steps(wanted_files(params["files"]))]:
         changes.append(words)
         if not check:
             action()
     if params["branch"] and not check:
-        if reason := reboot_reason():
-            return {"changed": bool(changes), "changes": changes, "notes": notes, "reboot": reason}
-        if not loaded_version():
-            if note := load():
-                notes.append(note)
-            else:
-                changes.append(f"load the NVIDIA module {loaded_version()}")
-    for words, action in unit_steps(params["unit"]):
+        did, notes, reboot = load()
+        changes += did
+    for words, action in unit_steps("" if reboot else params["unit"]):
         changes.append(words)
         if not check:
             action()
-    return {"changed": bool(changes), "changes": changes, "notes": notes, "reboot": ""}
+    return {"changed": bool(changes), "changes": changes, "notes": notes, "reboot": reboot}
 
 
 def absent(*, check):
