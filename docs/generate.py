@@ -122,6 +122,18 @@ def catalog_page(catalog: Catalog) -> str:
         for row in sorted(catalog.gpus.values(), key=lambda one: one.name)
     ]
     parts += ["## GPUs\n", table(("GPU", "memory, MiB", "bandwidth, GB/s", "compute capability"), rows)]
+    driven = [
+        (
+            row.name,
+            ", ".join(row.branches) or "none from here",
+            ", ".join(row.components) or "-",
+            row.newer,
+            row.untried or "installed in the lab",
+        )
+        for row in catalog.drivers.values()
+    ]
+    head = ("distribution", "driver's branches", "parts of the archive", "where these do not do", "state")
+    parts += ["## NVIDIA drivers\n", table(head, driven)]
     flagged = [(row.name, row.why, " ".join(f"`{one}`" for one in row.patterns)) for row in catalog.flagged.values()]
     parts += ["## What a review shows first\n", table(("row", "why", "files; every file where none is named"), flagged)]
     return "\n".join(parts)

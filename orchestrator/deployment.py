@@ -45,6 +45,23 @@ class Rejection(Noun):
     reason: str
 
 
+class DriverChoice(Noun):
+    """What is done about the cards' driver. Without ``branch`` the driver that is there stays, and is only set.
+
+    ``kernel``: who makes the module. dkms: the host, for each of its kernels; signed: the distribution; none: the host
+    has no kernel of its own, so what its machine has loaded counts.
+    """
+
+    branch: str | None = None
+    modules: Literal["open", "closed"] | None = None
+    kernel: Literal["dkms", "signed", "none"] | None = None
+    packages: tuple[str, ...] = ()
+    #: Parts of the distribution's archive that these come from, beside those that the host has.
+    components: tuple[str, ...] = ()
+    persistence: bool = True
+    power_limit_watts: int | None = Field(default=None, gt=0)
+
+
 class Deployment(Noun):
     """One host's decision. ``llm``, ``quant`` and ``runtime`` are names of catalog rows; ``gpus`` bus ids."""
 
@@ -82,6 +99,8 @@ class Deployment(Noun):
     sandbox: Sandbox | None = None
     #: What acceptance holds the cards against; the host is not told.
     limits: Limits = Limits()
+    #: None where the driver that is there does, or no card of NVIDIA's is used.
+    driver: DriverChoice | None = None
     ledger: tuple[LedgerRow, ...]
     confidence: Confidence
     reasons: tuple[str, ...]
@@ -94,7 +113,7 @@ class Deployment(Noun):
         what acceptance alone reads.
         """
         without = {"host", "ledger", "confidence", "reasons", "rejections", "limits"}
-        return self.model_dump(mode="json", exclude=without)
+        return self.model_dump(mode="json", exclude=without if self.driver else without | {"driver"})
 
 
 class StandIn(Noun):

@@ -10,6 +10,7 @@
     │   ├── PrivilegeError             2   a right that is missing, and how to get it
     │   ├── SigningError               2   a key that does not sign, or keys that cannot be read
     │   ├── SignatureError             2   a signature that is missing, of something else, or by a key nobody gave
+    │   ├── RebootNeeded               2   a host whose driver was changed and that still runs the former module
     │   └── BusyError                  2   another deploy is at work on the same state
     ├── NoFit                          3   nothing fits; carries every rejection
     ├── DriftError                     4   a host is not what was put there
@@ -123,6 +124,21 @@ class SignatureError(UsageError):
     def __init__(self, what: str, *, reason: SignatureFault, where: str = "", do: str = "") -> None:
         super().__init__(what, where=where, do=do)
         self.reason: SignatureFault = reason
+
+
+class RebootNeeded(UsageError):  # noqa: N818 - a state of a host, not a fault of the program
+    """A host that has to be rebooted before it can go on: its driver is not the module that it runs."""
+
+    kind = "reboot"
+
+    @classmethod
+    def because(cls, why: str, host: str) -> Self:
+        """Give the failure of a host that has to be rebooted for a reason."""
+        return cls(
+            f"{why}: the host must be rebooted",
+            where=host,
+            do="run it again with --reboot, which does that, waits and goes on; or reboot it, then run it again",
+        )
 
 
 class BusyError(UsageError):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from orchestrator.nouns import Noun
+from orchestrator.nouns import Noun, digest_of
 
 Use = Literal["solo", "team", "max_speed", "hybrid", "external"]
 Agent = Literal["aider", "cline", "opencode", "continue", "claude_code", "qwen_code"]
@@ -55,6 +55,24 @@ class RuntimeWish(Noun):
     name: RuntimeName | None = None
     port: int = Field(default=18080, ge=1, le=65535)
     url: str | None = None
+
+
+class DriverWish(Noun):
+    """What the owner wants of the cards' driver.
+
+    ``packages``: auto installs the distribution's where the one that is there does not do; distribution takes the
+    distribution's whatever is there; none leaves the driver to its owner. ``module_key`` is for Secure Boot.
+    """
+
+    packages: Literal["auto", "distribution", "none"] = "auto"
+    #: A branch of the distribution's archive, as ``580``; left out, the lowest that does.
+    branch: str | None = Field(default=None, pattern=r"^\d{3}$")
+    #: Keeps the cards awake between programs.
+    persistence: bool = True
+    #: Most watts that each card may draw.
+    power_limit_watts: int | None = Field(default=None, gt=0)
+    #: ``enrolled`` once the host's firmware trusts the key that its own modules are signed with.
+    module_key: Literal["enrolled"] | None = None
 
 
 class Gateway(Noun):
@@ -114,3 +132,11 @@ class Profile(Noun):
     #: Walled places for agents; None: this host has none.
     sandbox: Sandbox | None = None
     limits: Limits = Limits()
+    driver: DriverWish = DriverWish()
+
+    def fingerprint(self) -> str:
+        """Give the digest of what is wished; a driver that nothing is said of does not count, as in older locks."""
+        said = self.document()
+        if self.driver == DriverWish():
+            del said["driver"]
+        return digest_of(said)

@@ -214,4 +214,10 @@ def rendered(*, greeting: str = "hello ", runtime_port: int = 18080) -> Rendered
         ),
         artefacts=("llm", "runtime"),
         packages=("nginx",),
+        variables={
+            "gpu_driver_files": [
+                {"path": "/etc/modprobe.d/agentrig-nouveau.conf", "content": "# of a test\n"},
+                {"path": "/etc/apt/apt.conf.d/53agentrig-driver", "content": "// of a test\n"},
+            ]
+        },
     )

@@ -185,6 +185,7 @@ def _files(
         for file in rendered.files
     ]
     ours = dict(told.archive)
+    ours |= {file["path"]: _sha256(file["content"]) for file in rendered.variables.get("gpu_driver_files", ())}
     if told.before:
         ours[f"{ROOT}/before.json"] = _sha256(before_text(told.before))
     for unit in rendered.units:

@@ -20,7 +20,7 @@ import yaml
 
 from orchestrator.apply.guard import end_orphans, guarded
 from orchestrator.apply.ssh import connection, inventory, no_root, socket_prefix
-from orchestrator.errors import ApplyError, SignatureError
+from orchestrator.errors import ApplyError, RebootNeeded, SignatureError
 from orchestrator.files import data
 from orchestrator.progress import Event, Phase
 
@@ -119,6 +119,8 @@ class _Listener:
             self.played.failure = SignatureError(
                 said, reason=reason, where=self.host.name, do=str(result.get("remedy", ""))
             )
+        elif reason := result.get("reboot"):
+            self.played.failure = RebootNeeded.because(str(reason), self.host.name)
         elif _NO_ROOT.search(said + details):
             self.played.failure = no_root(self.host, _one_line(said))
         elif _FULL.search(said + details):

@@ -50,8 +50,6 @@ def trees_of(lock: Lock, keys: Mapping[str, str]) -> list[dict[str, Any]]:
 def _tree(artefact: Artefact, lock: Lock) -> dict[str, Any]:
     if artefact.kind in ("file", "binary"):
         kind, parts = "archive" if artefact.kind == "binary" and _is_packed(artefact) else "file", [artefact]
-    elif artefact.kind == "image":  # the .debs that it was built from are the control machine's
-        kind, parts = "file", [part for one in artefact.parts if (part := lock.by_id()[one]).kind == "file"]
     elif artefact.kind in ("venv", "folder", "npm_tree"):
         kind = "file" if artefact.kind == "folder" else artefact.kind
         parts = [lock.by_id()[part] for part in artefact.parts]
@@ -153,8 +151,6 @@ def unit_values(
             f"{role}_fingerprint": fingerprint(unit, rendered, keys, secrets),
             f"{role}_port": ports.get(unit.name, 0),
         }
-    if "sandbox_host_unit" in values:
-        values["sandbox_host_image"] = keys.get("sandbox-image", "")
     if "runtime_unit" in values:
         values["runtime_together"] = [values["gateway_unit"]] if "gateway_unit" in values else []
         values["runtime_health"] = f"http://127.0.0.1:{values['runtime_port']}/health"

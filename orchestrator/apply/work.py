@@ -1,4 +1,4 @@
-"""What is done to a host: apply, activate, restart, stop, remove."""
+"""What is done to a host: apply, activate, restart, reboot, stop, remove."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from orchestrator.apply import values as value
 from orchestrator.apply.archive import archive_lists
 from orchestrator.apply.declare import Told, artefact_keys, declare
 from orchestrator.apply.runner import Play, Played, run
-from orchestrator.errors import AgentrigError, ApplyError
+from orchestrator.errors import AgentrigError, ApplyError, UsageError
 from orchestrator.progress import Event
 
 if TYPE_CHECKING:
@@ -28,13 +28,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What apply did: how many tasks changed something, in words what, the release, its manifest, the log."""
+    """What apply did: how many tasks changed something, in words what, the release, its manifest, the log.
+
+    ``notes`` are what the host's owner should know, a sentence each.
+    """
 
     changed: int
     release: str
     manifest: Manifest
     log: Path
     changes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +104,8 @@ def apply(  # noqa: PLR0913, PLR0917 - one step of the line: each is a value of 
         _back(host, played, release, work_dir, progress)
         raise played.failure
     manifest = declare(rendered, lock, name, release, _told(played), secrets=secrets, former=former)
-    return Applied(played.changed, release, manifest, played.log, tuple(played.changes))
+    notes = tuple(played.told.get("agentrig_driver", {}).get("notes", ()))
+    return Applied(played.changed, release, manifest, played.log, tuple(played.changes), notes)
 
 
 def role_values(  # noqa: PLR0913, PLR0917 - what a host is told is made of all of these
@@ -176,6 +181,18 @@ def restart(host: Host, manifest: Manifest, work_dir: Path, progress: Progress) 
     if played.failure:
         raise played.failure
     return float(played.told["agentrig_unit"]["seconds"])
+
+
+def reboot(host: Host, work_dir: Path, progress: Progress) -> None:
+    """Reboot a host and wait until it is up again; raises ApplyError, PrivilegeError, UsageError for this machine."""
+    if host.connection == "local":
+        raise UsageError(
+            "this machine is the one that deploy runs on", where=host.name, do="reboot it yourself, then run it again"
+        )
+    progress(Event("apply", "rebooting", host=host.name))
+    played = run(host, Play("reboot.yml", {}), work_dir, progress)
+    if played.failure:
+        raise played.failure
 
 
 def stop(host: Host, work_dir: Path, progress: Progress) -> None:

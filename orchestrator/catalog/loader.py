@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
+from orchestrator.catalog.driver_rows import DriverRow
 from orchestrator.catalog.rows import (
     AgentRow,
     Catalog,
@@ -52,6 +53,7 @@ def load(extra_profiles: Path | None = None, extra_llms: Path | None = None) -> 
         shapes=_table(root / "shapes.yml", ShapeRow),
         speeds=_table(root / "speeds.yml", SpeedRow),
         flagged=_table(root / "flagged.yml", FlaggedRow),
+        drivers=_table(root / "drivers.yml", DriverRow),
         profiles=_profiles(root / "profiles", extra_profiles),
     )
     _references_hold(catalog)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from orchestrator.catalog.driver_rows import DriverRow
 from orchestrator.deployment import AgenticClass
 from orchestrator.errors import CatalogError
 from orchestrator.nouns import Noun
@@ -340,6 +341,7 @@ class Catalog(Noun):
     agents: dict[str, AgentRow] = {}
     speeds: dict[str, SpeedRow] = {}
     flagged: dict[str, FlaggedRow] = {}
+    drivers: dict[str, DriverRow] = {}
 
     @cached_property
     def reached(self) -> float:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @click.option("--replan", is_flag=True, help="Decide anew, whatever the lock says.")
 @click.option("--full", is_flag=True, help="Run Ansible also where the manifest holds.")
 @click.option("--check", is_flag=True, help="Change nothing; say what would be.")
+@click.option("--reboot", is_flag=True, help="Reboot a host whose driver asks for it, wait, and go on.")
 @click.option("--yes", is_flag=True, help="Answer every question with yes.")
 @verb
 def command(
@@ -32,6 +33,7 @@ def command(
     replan: bool,
     full: bool,
     check: bool,
+    reboot: bool,
     yes: bool,
     as_json: bool,
     verbose: bool,
@@ -52,6 +54,7 @@ def command(
         replan=replan,
         full=full,
         check=check,
+        reboot=reboot,
     )
     with rooms.state.alone("up"):
         try:

@@ -20,7 +20,7 @@ from orchestrator.lab.namespaces import Network
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 #: Where the supervisor keeps what only it may see; a tmpfs of its own mount namespace.
 PRIVATE = Path("/run/agentrig")
@@ -33,10 +33,6 @@ _REBOOT = 133
 
 #: Device files that software in a host may use; copies, so that a change of mode stays inside.
 _DEVICES = ("/dev/kvm", "/dev/net/tun", "/dev/fuse")
-
-#: Folders of a host that lie on this machine's own file system: a container engine lays file systems one over the other
-#: there, and the kernel lays none over a host's own, which is such a one already.
-_DISKS = ("/var/lib/docker", "/var/lib/containerd")
 
 #: Covers /tmp (nspawn leaves a folder there when killed), goes into the host's control groups, becomes nspawn.
 _LAUNCH = """
@@ -56,8 +52,8 @@ _MNT_DETACH = 2
 _LAUNCHED: set[int] = set()
 
 
-def nspawn(name: str, tree: Path, devices: Sequence[str], disks: Mapping[str, Path]) -> list[str]:
-    """Give the command that boots a tree. ``disks`` are folders of this machine, by their places in the host.
+def nspawn(name: str, tree: Path, devices: Sequence[str]) -> list[str]:
+    """Give the command that boots a tree.
 
     Without the system call filter, systemd's ``IPAddressDeny=`` and ``DevicePolicy=`` silently do nothing inside.
     """
@@ -76,7 +72,6 @@ def nspawn(name: str, tree: Path, devices: Sequence[str], disks: Mapping[str, Pa
         "--console=pipe",
         "--capability=all",
         "--system-call-filter=bpf add_key keyctl",
-        *[f"--bind={folder}:{place}" for place, folder in disks.items()],
         *[f"--bind={PRIVATE / 'dev' / device.replace('/', '-')}:{device}" for device in devices],
     ]
 
@@ -129,7 +124,7 @@ class Throwaway:
         cgroups.clear(self._group)
         _reap_orphans()
         subprocess.run(["ip", "link", "del", f"lab{self.index}"], capture_output=True, env=environment(), check=False)
-        for mounted in (self._net, self._tree, PRIVATE / "disks" / self.name):
+        for mounted in (self._net, self._tree):
             _detach(mounted)
         shutil.rmtree(self._folder / "work", ignore_errors=True)
 
@@ -147,17 +142,6 @@ class Throwaway:
         mount = ["mount", "-t", "overlay", "agentrig-lab", "-o", layers, str(self._tree)]
         run(mount, what=f"the tree of {self.name} was not mounted", cwd=self._root)
         return fresh
-
-    def _disks(self) -> dict[str, Path]:
-        """Give the host's folders of this machine's disk, by their places in it; /tmp is covered when it boots."""
-        seen = PRIVATE / "disks" / self.name
-        if not seen.is_dir():
-            for place in _DISKS:
-                (self._folder / "disks" / Path(place).name).mkdir(mode=0o711, parents=True, exist_ok=True)
-            seen.mkdir(parents=True)
-            bound = ["mount", "--bind", str(self._folder / "disks"), str(seen)]
-            run(bound, what=f"the disks of {self.name} were not mounted")
-        return {place: seen / Path(place).name for place in _DISKS}
 
     def _introduce(self) -> None:
         """Give a new host its identity: machine id, name, host key, and the lab's key for root."""
@@ -207,11 +191,10 @@ class Throwaway:
     def _boot(self) -> None:
         """Start systemd-nspawn in the host's namespace and control groups."""
         groups = [str(group) for group in cgroups.make(self._group)]
-        command = nspawn(self.name, self._tree, _devices(), self._disks())
         launch = ["nsenter", f"--net={self._net}", "unshare", "--mount", "--propagation=private"]
         with (self._folder / "console.log").open("ab") as console:
             self._process = subprocess.Popen(
-                [*launch, "sh", "-c", _LAUNCH, "sh", *groups, "--", *command],
+                [*launch, "sh", "-c", _LAUNCH, "sh", *groups, "--", *nspawn(self.name, self._tree, _devices())],
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,

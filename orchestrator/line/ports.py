@@ -119,6 +119,8 @@ class Ports:
     activate: Callable[[Host, Manifest, Progress], Activated]
     #: Starts the runtime of a release that a host has anew; gives the seconds until it was well.
     restart: Callable[[Host, Manifest, Progress], float]
+    #: Reboots a host and waits until it is up again.
+    reboot: Callable[[Host, Progress], None]
     stop: Callable[[Host, Progress], None]
     #: Takes releases away from a host, by their ids, and what no release uses any more.
     sweep: Callable[[Host, Sequence[str], Progress], Swept]

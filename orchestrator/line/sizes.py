@@ -112,8 +112,7 @@ def readable(count: float) -> str:
 
 def _parts(top: Artefact, lock: Lock) -> tuple[Artefact, ...]:
     known = lock.by_id()
-    parts = tuple(known[name] for name in top.parts) or (top,)
-    return tuple(one for one in parts if one.kind == "file") if top.kind == "image" else parts
+    return tuple(known[name] for name in top.parts) or (top,)
 
 
 def _fetched(artefacts: Iterable[Artefact]) -> tuple[Artefact, ...]:

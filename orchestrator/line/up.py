@@ -16,6 +16,7 @@ from orchestrator.line.attest import with_attestation
 from orchestrator.line.doctoring import again, explained
 from orchestrator.line.draft import draft, question
 from orchestrator.line.locking import tell_another_agentrig
+from orchestrator.line.rebooting import apply_or_reboot, rebooted, refuse_stale
 from orchestrator.line.refused import refusal, whole_trees
 from orchestrator.line.sizes import LARGE_FETCH, expected, readable, sizes
 from orchestrator.line.sweeping import sweep
@@ -68,11 +69,15 @@ def up(hosts: Mapping[str, tuple[Host, Profile]], wish: Wish, way: Way) -> Outco
     with clock.phase("detect"):
         way.progress(Event("detect", f"reading {_these(hosts)}"))
         answers = way.ports.ask([question(host, way.ports) for host, _ in hosts.values()])
+        unbooted: dict[str, AgentrigError] = {}
+        if wish.reboot and not wish.check:
+            answers, unbooted = rebooted(hosts, answers, way)
     drafts: list[Draft] = []
     failed: dict[str, HostOutcome] = {}
     with clock.phase("plan"):
         for name, (host, profile) in hosts.items():
             try:
+                refuse_stale(host, profile, answers[name], unbooted.get(name))
                 drafts.append(draft(host, profile, answers[name], previous, wish, way.ports))
                 way.progress(Event("plan", drafts[-1].deployment.reasons[0], host=name, state="ok"))
             except Exception as error:  # noqa: BLE001 - one host's fault, foreseen or not, is its own outcome
@@ -226,9 +231,7 @@ def _one(one: Draft, lock: Lock, wish: Wish, way: Way, clock: Clock) -> HostOutc
         if one.rehearsal:
             way.ports.state_of(one.host).keep_asked(way.ports.render(one.deployment))
         with clock.phase("apply"):
-            applied = way.ports.apply(
-                one.host, one.rendered, lock, one.snapshot, way.ports.state_of(one.host), way.progress, check=wish.check
-            )
+            applied = apply_or_reboot(one, lock, wish, way)
         if wish.check:
             result: Result = "changed" if applied.changed else "unchanged"
             return HostOutcome(
@@ -277,7 +280,7 @@ def _accepted(one: Draft, lock: Lock, applied: Applied, way: Way, clock: Clock) 
     outcome = HostOutcome(
         one.host.name, "changed", applied.changed, applied.release, clock.seconds, clock.phases,
         endpoint_of(one, way.ports), state.evidence_file, evidence, one.stand_ins,
-        notes=notes_of(one, way.ports), log=applied.log, changes=applied.changes,
+        notes=(*notes_of(one, way.ports), *applied.notes), log=applied.log, changes=applied.changes,
     )  # fmt: skip
     if evidence.accepted:
         state.keep_accepted(applied.manifest, evidence)

@@ -37,6 +37,7 @@ class Wish:
     replan: bool = False
     full: bool = False
     check: bool = False
+    reboot: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,6 +141,7 @@ def real(
         apply=put,
         activate=lambda host, manifest, progress: applying.activate(host, manifest, state_of(host).work, progress),
         restart=lambda host, manifest, progress: applying.restart(host, manifest, state_of(host).work, progress),
+        reboot=lambda host, progress: applying.reboot(host, state_of(host).work, progress),
         stop=lambda host, progress: applying.stop(host, state_of(host).work, progress),
         sweep=lambda host, releases, progress: applying.sweep(host, releases, state_of(host).work, progress),
         remove=remove,

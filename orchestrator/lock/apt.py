@@ -123,11 +123,16 @@ class AptRoot:
 
 @contextlib.contextmanager
 def private_root(
-    snapshot: HostSnapshot, packages: Iterable[Package], held: Mapping[str, str], store: Store
+    snapshot: HostSnapshot,
+    packages: Iterable[Package],
+    held: Mapping[str, str],
+    store: Store,
+    components: Iterable[str] = (),
 ) -> Iterator[AptRoot]:
     """Make a root with fresh indexes for a host, ``packages`` installed and ``held`` kept at their versions.
 
-    Raises LockError where this machine has no apt, the architecture is not known, or the archives are not reached.
+    ``components`` are parts of the host's archives that it is not configured with. Raises LockError where this machine
+    has no apt, the architecture is not known, or the archives are not reached.
     """
     if shutil.which("apt-get") is None:
         raise LockError(
@@ -138,7 +143,7 @@ def private_root(
     architecture = DEB_ARCHITECTURES.get(snapshot.arch)
     if architecture is None:
         raise LockError(f"apt packages for {snapshot.arch} are not resolved here", where=snapshot.name)
-    sources, keyrings = apt_reach.archives(snapshot), apt_reach.keyrings(snapshot.os.id)
+    sources, keyrings = apt_reach.archives(snapshot, components), apt_reach.keyrings(snapshot.os.id)
     known = {one.signed_by: path for one in sources if (path := apt_reach.keyring_of(one, keyrings))}
     usable = [one for one in sources if not one.signed_by or one.signed_by in known]
     with _workroom(store) as folder:
@@ -190,17 +195,19 @@ def resolve_debs(  # noqa: PLR0913 - each a value of one closure
     held: Mapping[str, str] | None = None,
     ours: Iterable[str] = (),
     upgrade: bool = False,
+    components: Iterable[str] = (),
 ) -> Closure:
     """Give the .debs that bring some packages onto a host; fetches nothing.
 
     ``held`` are packages (name -> version) that an earlier lock has for the host: they keep their versions. ``ours``
-    are names that it put there: the host counts as it was without them. Raises LockError.
+    are names that it put there: the host counts as it was without them. ``components`` are parts of its archives that
+    it is not configured with. Raises LockError.
     """
     if not packages:
         return Closure()
     held = held or {}
     present = apt_parse.without(snapshot.packages, ours)
-    with private_root(snapshot, present, held, store) as root:
+    with private_root(snapshot, present, held, store, components) as root:
         plan = root.simulate(packages, upgrade=upgrade)
         _nothing_moves(plan, held)
         found = root.locate({one.name: one.version for one in plan})
@@ -211,12 +218,12 @@ def resolve_debs(  # noqa: PLR0913 - each a value of one closure
     return Closure(tuple(_deb(one, snapshot) for one in found), tuple(changes), apt_parse.leans_on(shown, present))
 
 
-def fetch_debs(debs: Iterable[Artefact], snapshot: HostSnapshot, store: Store) -> None:
+def fetch_debs(debs: Iterable[Artefact], snapshot: HostSnapshot, store: Store, components: Iterable[str] = ()) -> None:
     """Put .debs into the store by their locked versions and digests. Raises LockError that names the package."""
     missing = [deb for deb in debs if deb.digest and not store.has(deb.digest)]
     if not missing:
         return
-    with private_root(snapshot, (), {}, store) as root, _workroom(store) as room:
+    with private_root(snapshot, (), {}, store, components) as root, _workroom(store) as room:
         with watched(room, sum(deb.bytes or 0 for deb in missing) or None):
             root.download({deb.name: deb.version for deb in missing}, room)
         for deb in missing:
@@ -225,9 +232,11 @@ def fetch_debs(debs: Iterable[Artefact], snapshot: HostSnapshot, store: Store) -
             store.add_file(room / deb.filename, deb.digest, name=deb.filename, move=True)
 
 
-def debs_still_there(debs: Sequence[Artefact], snapshot: HostSnapshot, store: Store) -> tuple[str, ...]:
+def debs_still_there(
+    debs: Sequence[Artefact], snapshot: HostSnapshot, store: Store, components: Iterable[str] = ()
+) -> tuple[str, ...]:
     """Give a sentence for each .deb that the archives no longer have with these bytes. Raises LockError."""
-    with private_root(snapshot, (), {}, store) as root:
+    with private_root(snapshot, (), {}, store, components) as root:
         lost = []
         for deb in debs:
             try:

@@ -134,6 +134,13 @@ def mirror_sources(mirror: str, codename: str, components: tuple[str, ...] = ("m
     return tuple(found)
 
 
+def with_components(source: AptSource, components: Iterable[str]) -> AptSource:
+    """Give a source with further parts of its archive; one that has no parts (a flat one) stays as it is."""
+    if not source.components:
+        return source
+    return source.model_copy(update={"components": tuple(dict.fromkeys((*source.components, *components)))})
+
+
 def of_suite(sources: Iterable[AptSource], codename: str) -> tuple[AptSource, ...]:
     """Give the sources of one release of a distribution; others (a vendor's, a flat one) are left out."""
     return tuple(one for one in sources if one.suite == codename or one.suite.startswith(f"{codename}-"))

@@ -26,12 +26,16 @@ MIRROR = "AGENTRIG_APT_MIRROR"
 _REACH = re.compile(r'^Acquire::(?:https?|ftp|Check-Valid-Until|Check-Date|ForceIPv[46])\b.*";$', re.MULTILINE)
 
 
-def archives(snapshot: HostSnapshot) -> tuple[AptSource, ...]:
-    """Give the archives that a host's packages come from.
+def archives(snapshot: HostSnapshot, components: Iterable[str] = ()) -> tuple[AptSource, ...]:
+    """Give the archives that a host's packages come from, with these parts of them beside its own.
 
     The mirror that ``AGENTRIG_APT_MIRROR`` names, else the host's own sources of its release, else this machine's
     where it runs the same release. Raises LockError where there are none.
     """
+    return tuple(apt_parse.with_components(one, components) for one in _archives(snapshot))
+
+
+def _archives(snapshot: HostSnapshot) -> tuple[AptSource, ...]:
     codename = snapshot.os.codename
     if mirror := os.environ.get(MIRROR):
         return apt_parse.mirror_sources(mirror, codename, archive_keys.components_of(snapshot.os.id))

@@ -46,7 +46,9 @@ def check(
         lost += releases.still_there(one for one in used if one.kind == "binary" and one.digest)
         debs = [one for one in used if one.kind == "deb"]
         if debs:
-            lost += _debs(debs, (snapshots or {}).get(host) or _stand_in(host, debs, target), store)
+            driver = lock.hosts[host].applied.driver
+            snapshot = (snapshots or {}).get(host) or _stand_in(host, debs, target)
+            lost += _debs(debs, snapshot, store, driver.components if driver else ())
     return tuple(lost)
 
 
@@ -112,9 +114,9 @@ def _hub(found: Iterable[Artefact]) -> list[str]:
     return lost
 
 
-def _debs(debs: Sequence[Artefact], snapshot: HostSnapshot, store: Store) -> list[str]:
+def _debs(debs: Sequence[Artefact], snapshot: HostSnapshot, store: Store, components: Iterable[str]) -> list[str]:
     try:
-        return list(apt.debs_still_there(debs, snapshot, store))
+        return list(apt.debs_still_there(debs, snapshot, store, components))
     except LockError as error:
         return [f"apt packages of {snapshot.name}: {error.what}"]
 

@@ -26,8 +26,13 @@ class Closures:
         self._guard = threading.Lock()
         self._found: dict[str, Future[apt.Closure]] = {}
 
-    def of(self, host: str, snapshot: HostSnapshot, packages: Sequence[str]) -> apt.Closure:
-        """Give a host's closure, the upgrades that the earlier lock made for it included; raises LockError."""
+    def of(
+        self, host: str, snapshot: HostSnapshot, packages: Sequence[str], components: Sequence[str] = ()
+    ) -> apt.Closure:
+        """Give a host's closure, the upgrades that the earlier lock made for it included; raises LockError.
+
+        ``components`` are parts of its archives that it is not configured with.
+        """
         held, ours = self._former.held_debs(host)
         upgrade = bool(self._former.upgrade)
         asked = digest_of(
@@ -35,7 +40,7 @@ class Closures:
                 "system": [snapshot.os.codename, snapshot.arch],
                 "archives": [one.document() for one in snapshot.apt_sources],
                 "installed": sorted((one.document() for one in snapshot.packages), key=lambda one: str(one["name"])),
-                "wanted": [*packages, upgrade],
+                "wanted": [*packages, upgrade, *components],
                 "held": [sorted(held.items()), sorted(ours)],
             }
         )
@@ -45,7 +50,15 @@ class Closures:
         if first:
             try:
                 answer.set_result(
-                    apt.resolve_debs(snapshot, packages, self._store, held=held, ours=ours, upgrade=upgrade)
+                    apt.resolve_debs(
+                        snapshot,
+                        packages,
+                        self._store,
+                        held=held,
+                        ours=ours,
+                        upgrade=upgrade,
+                        components=components,
+                    )
                 )
             except BaseException as error:  # noqa: BLE001 - who waits must hear of it, whatever it is
                 answer.set_exception(error)

@@ -9,20 +9,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator import __version__
 from orchestrator.errors import AgentrigError, LockError
-from orchestrator.lock import (
-    adopt,
-    apt,
-    apt_parse,
-    arriving,
-    npm,
-    npm_lock,
-    own,
-    releases,
-    runtime,
-    sandbox_image,
-    weights,
-    wheels,
-)
+from orchestrator.lock import adopt, apt, apt_parse, arriving, npm, npm_lock, own, releases, runtime, weights, wheels
 from orchestrator.lock.closures import Closures
 from orchestrator.lock.former import Former, used_by
 from orchestrator.lock.wanted import Request, Target, Wanted, target_of, wanted
@@ -115,7 +102,7 @@ class _Job:
         request, snapshot = self.request, self.request.snapshot
         applied = wanted(request.applied, request.packages, self.catalog, snapshot)
         asked = wanted(request.deployment, (), self.catalog, snapshot) if request.rehearsal else None
-        with ThreadPoolExecutor(max_workers=6, thread_name_prefix="lock") as pool:
+        with ThreadPoolExecutor(max_workers=5, thread_name_prefix="lock") as pool:
             closing = pool.submit(self._closure, applied.packages)
             guess = self._target(closing, applied.packages)
             links = self._start(pool, applied, guess, apply=True)
@@ -147,15 +134,13 @@ class _Job:
         packages = wanted(self.request.applied, self.request.packages, self.catalog).packages
         if self.former.closure(self.request.snapshot, packages) is None:
             with contextlib.suppress(AgentrigError):
-                self.closures.of(self.name, self.request.snapshot, packages)
+                self.closures.of(self.name, self.request.snapshot, packages, self.request.components)
 
     def _start(
         self, pool: ThreadPoolExecutor, what: Wanted, target: Target, *, apply: bool
     ) -> dict[str, Future[Resolved]]:
         agents = what.agents if apply else ()
         started: dict[str, Future[Resolved]] = {row.name: pool.submit(self._agent, row, target) for row in agents}
-        if apply and what.image:
-            started[sandbox_image.NAME] = pool.submit(self._image, what.image)
         if what.weights is None:
             return {**started}
         return {
@@ -185,9 +170,12 @@ class _Job:
         closure = self.former.closure(snapshot, packages)
         if closure is None:
             self._tell(f"resolving apt packages: {' '.join(packages)}")
-            closure = self.closures.of(self.name, snapshot, packages)
+            closure = self.closures.of(self.name, snapshot, packages, self.request.components)
+        parts = self.request.components
         with self.former.turn(f"apt:{snapshot.os.codename}"):
-            self._fetch(closure.debs, lambda missing: apt.fetch_debs(missing, snapshot, self.store), "apt packages")
+            self._fetch(
+                closure.debs, lambda missing: apt.fetch_debs(missing, snapshot, self.store, parts), "apt packages"
+            )
         return closure
 
     def _agent(self, row: AgentRow, target: Target) -> Resolved:
@@ -202,21 +190,6 @@ class _Job:
                 with arriving.told(lambda done, total: self._tell(text, done, total)):
                     found = npm.resolve_tree(row, target, machine, self.store, self.former.held(row.name))
             self._fetch(found.parts, lambda missing: npm.fetch_tarballs(missing, self.store), row.title)
-            self.former.know(found.all)
-        return found
-
-    def _image(self, packages: tuple[str, ...]) -> Resolved:
-        """Resolve, fetch and build the image of the sandboxes: of the host's own system."""
-        system, what = self.request.snapshot, "the image of the sandboxes"
-        source = sandbox_image.source_of(system, packages)
-        with self.former.turn(source):
-            found = self.former.resolved(self.name, source, again=True)
-            if found is None:
-                self._tell(f"resolving {what}, fetching its packages and building it")
-                found = sandbox_image.resolve_image(system, packages, self.store)
-            elif absent(found.parts, self.store):
-                self._tell(f"fetching {what}")
-                sandbox_image.fetch_image(found, system, self.store)
             self.former.know(found.all)
         return found
 

@@ -25,8 +25,6 @@ _GLIBC = {
     ("ubuntu", "24.04"): (2, 39),
 }
 
-#: What every sandbox has: Git and tar for the copy, Python for the agents and for what they try, a list of processes.
-IMAGE_PACKAGES = ("ca-certificates", "git", "procps", "python3")
 #: Machine -> Debian's name of the architecture.
 DEB_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -45,6 +43,11 @@ class Request(Noun):
     def applied(self) -> Deployment:
         """Give the deployment that is really put on the host."""
         return self.rehearsal or self.deployment
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """Give the parts of the host's archives that its driver comes from."""
+        return self.applied.driver.components if self.applied.driver else ()
 
 
 class Target(NamedTuple):
@@ -91,8 +94,6 @@ class Wanted:
     agents: tuple[AgentRow, ...] = ()
     #: What the runtime computes on.
     device: Device = "cpu"
-    #: Packages of the image that sandboxes start from; empty where the host has none.
-    image: tuple[str, ...] = ()
 
 
 def wanted(
@@ -104,20 +105,13 @@ def wanted(
         raise CatalogError(f"the runtime {deployment.runtime} is not in the catalog", where="catalog/runtimes.yml")
     agents = tuple(catalog.agents[name] for name in deployment.agents if name in catalog.agents)
     names = tuple(sorted({*packages, *runtime.install.packages}))
-    image = image_packages(deployment, agents) if deployment.sandbox else ()
     if runtime.install.kind == "none":
-        return Wanted(runtime, None, names, agents, image=image)
+        return Wanted(runtime, None, names, agents)
     llm = catalog.llms.get(deployment.llm)
     if llm is None:
         raise CatalogError(f"the llm {deployment.llm} is not in the catalog", where="catalog/llms")
     files = Weights(llm.name, deployment.quant, llm.quant(deployment.quant).files)
-    return Wanted(runtime, files, names, agents, _device(deployment, snapshot), image)
-
-
-def image_packages(deployment: Deployment, agents: Iterable[AgentRow]) -> tuple[str, ...]:
-    """Give the packages that the image of a deployment's sandboxes is built from, besides the essential ones."""
-    own = deployment.sandbox.packages if deployment.sandbox else ()
-    return tuple(sorted({*IMAGE_PACKAGES, *own, *(name for row in agents for name in row.install.packages)}))
+    return Wanted(runtime, files, names, agents, _device(deployment, snapshot))
 
 
 def _device(deployment: Deployment, snapshot: HostSnapshot | None) -> Device:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.deployment import AgenticClass, Rejection
 from orchestrator.plan.configuration import shape_of
+from orchestrator.plan.driver import lacking
 from orchestrator.plan.hardware import parse_capability
 from orchestrator.plan.interpreters import cannot_interpret
 from orchestrator.plan.layout import laid_out, on_cards_mib
@@ -235,10 +236,8 @@ def cannot_run(kind: QuantRow, runtime: RuntimeName, setting: Setting) -> str | 
 
 def _lacks(kind: QuantRow, row: RuntimeRow, setting: Setting) -> str | None:
     """Give what the NVIDIA cards or their driver lack for this, None where nothing."""
-    driver = setting.snapshot.driver
-    nvidia = any(gpu.vendor == "nvidia" for gpu in setting.gpus)
-    if row.min_driver and driver and nvidia and _major(driver) < _major(row.min_driver):
-        return f"{row.title} needs NVIDIA driver {row.min_driver} or newer, and the host has {driver}"
+    if setting.asking and (why := lacking(row, setting.asking)):
+        return why
     least = parse_capability(kind.min_compute_capability) if kind.min_compute_capability else None
     for gpu, has in zip(setting.gpus, setting.capabilities, strict=True):
         if least and gpu.vendor == "nvidia" and has is not None and has < least:
@@ -247,11 +246,6 @@ def _lacks(kind: QuantRow, row: RuntimeRow, setting: Setting) -> str | None:
                 f"and {gpu.name} has {has[0]}.{has[1]}"
             )
     return None
-
-
-def _major(version: str) -> int:
-    digits = version.partition(".")[0]
-    return int(digits) if digits.isdecimal() else 0
 
 
 def _choices(

@@ -8,6 +8,7 @@ from orchestrator.deployment import Deployment, LedgerRow, Parallel
 from orchestrator.errors import NoFit
 from orchestrator.plan.agents import longest_answer, with_agents
 from orchestrator.plan.candidates import Candidate, weigh
+from orchestrator.plan.driver import driver_of
 from orchestrator.plan.external import endpoint
 from orchestrator.plan.hardware import require_hardware
 from orchestrator.plan.interpreters import require_interpreters
@@ -96,6 +97,9 @@ def _deployment(best: Candidate, setting: Setting, rejections: tuple[Rejection, 
         table, said = rows(placed, table), [*said, reason(placed, setting)]
     elif placed:
         said.append(placed)
+    runtime = setting.catalog.runtimes[choice.runtime]
+    driver, why = driver_of(runtime, setting.asking) if setting.asking else (None, ())
+    said += why
     pooled, users = choice.runtime in POOLED, setting.wishes.users
     fields = {
         "host": setting.snapshot.name,
@@ -122,6 +126,7 @@ def _deployment(best: Candidate, setting: Setting, rejections: tuple[Rejection, 
         "gateway_address": profile.gateway.address,
         "limits": profile.limits,
         "sidecar": placed.llm.name if isinstance(placed, Sidecar) else None,
+        "driver": driver,
         "ledger": table,
         "confidence": confidence(choice, real_sizes=best.quant.published),
         "reasons": tuple(said),

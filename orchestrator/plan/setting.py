@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.plan.compute import Run, sglang_share_mib
 from orchestrator.plan.constants import VISIBLE_SHARE
+from orchestrator.plan.driver import Asking
 from orchestrator.plan.hardware import capability, part_of_a_machine, row_of
 from orchestrator.plan.memory import POOLED
 from orchestrator.plan.once import once
@@ -68,6 +69,13 @@ class Setting:
     def capabilities(self) -> tuple[tuple[int, int] | None, ...]:
         """Give each card's compute capability, None where it has none or nobody knows."""
         return tuple(capability(gpu, self.catalog) for gpu in self.gpus)
+
+    @once
+    def asking(self) -> Asking | None:
+        """Give what a driver is asked for; None without a card of NVIDIA's."""
+        if not any(gpu.vendor == "nvidia" for gpu in self.gpus):
+            return None
+        return Asking(self.snapshot, self.gpus, self.capabilities, self.profile.driver, self.catalog)
 
     @once
     def bandwidth(self) -> float:

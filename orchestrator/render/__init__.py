@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import UsageError
 from orchestrator.nouns import digest_of
 from orchestrator.render.agents import agent_files, agent_links, agent_packages, agent_users
+from orchestrator.render.driver import driver_files, driver_links, driver_values
+from orchestrator.render.engine import engine_artefacts, engine_packages, engine_values
 from orchestrator.render.gateway import HEALTH_PATH, NJS_PACKAGE, TEST_COMMAND, gateway_files
 from orchestrator.render.runtimes import parts_of
 from orchestrator.render.sandbox import (
     ADDRESS,
-    ENGINE_ALONE,
-    ENGINE_PACKAGES,
-    ENGINE_SETTINGS,
-    IMAGE,
+    NETWORK_PACKAGES,
     SANDBOX_UNIT,
     sandbox_files,
     sandbox_links,
@@ -56,6 +55,7 @@ def render(deployment: Deployment, catalog: Catalog) -> Rendered:
         *gateway_files(deployment, row),
         *agent_files(deployment, catalog),
         *sandbox_files(deployment, catalog),
+        *driver_files(deployment.driver),
     )
     walled = deployment.sandbox is not None
     units = (*((RUNTIME_UNIT,) if parts else ()), *((SANDBOX_UNIT,) if walled else ()), GATEWAY_UNIT)
@@ -70,23 +70,29 @@ def render(deployment: Deployment, catalog: Catalog) -> Rendered:
             *(link for unit in units for link in links_of(unit)),
             *agent_links(deployment, catalog),
             *sandbox_links(deployment),
+            *driver_links(deployment.driver),
         ),
         units=tuple(RenderedUnit(name=unit) for unit in units),
         users=(*agent_users(deployment), *(RenderedUser(name=user) for user in users)),
         listeners=(*((runtime,) if parts else ()), gateway, *((bridge,) if walled else ())),
         artefacts=tuple(
-            sorted((*(("llm", "runtime") if parts else ()), *deployment.agents, *((IMAGE,) if walled else ())))
+            sorted((*(("llm", "runtime") if parts else ()), *deployment.agents, *engine_artefacts(deployment)))
         ),
         packages=tuple(
             sorted(
                 {
                     *_packages(row, parts),
                     *agent_packages(deployment, catalog),
-                    *((*ENGINE_PACKAGES, NJS_PACKAGE) if walled else ()),
+                    *engine_packages(deployment),
+                    *((*NETWORK_PACKAGES, NJS_PACKAGE) if walled else ()),
+                    *(deployment.driver.packages if deployment.driver else ()),
                 }
             )
         ),
-        variables=_variables(deployment, row, parts) | {"host_base_people": list(deployment.people)},
+        variables=_variables(deployment, row, parts)
+        | engine_values(deployment)
+        | driver_values(deployment.driver)
+        | {"host_base_people": list(deployment.people)},
     )
 
 
@@ -101,9 +107,6 @@ def _variables(deployment: Deployment, row: RuntimeRow, parts: RuntimeParts | No
     gateway: dict[str, Any] = {
         "sandbox_host_unit": SANDBOX_UNIT,
         "sandbox_host_state": "started" if deployment.sandbox else "absent",
-        "container_engine_state": "present" if deployment.sandbox else "absent",
-        "container_engine_settings": ENGINE_SETTINGS,
-        "container_engine_alone": ENGINE_ALONE,
         "gateway_unit": GATEWAY_UNIT,
         "gateway_test": list(TEST_COMMAND),
         "gateway_port": deployment.gateway_port,

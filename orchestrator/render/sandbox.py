@@ -22,14 +22,8 @@ BRIDGE, ADDRESS = "agentrig0", BRIDGE_ADDRESS
 #: What people of the host start; ``deploy sandbox`` asks through it.
 COMMAND = "/usr/local/bin/agentrig-sandbox"
 PROGRAMS = ("door.py", "places.py", "engine.py", "network.py", "client.py")
-#: The name of the image among a release's artefacts.
-IMAGE = "sandbox-image"
-#: The engine, and what the door lays the network with.
-ENGINE_PACKAGES = ("docker.io", "iproute2", "nftables", "tini")
-#: Merged into Docker's settings (docs.docker.com/reference/cli/dockerd, "daemon configuration file"): logs with an end,
-#: containers that outlive the daemon; and where Docker is ours alone, no network and no firewall rule of its own.
-ENGINE_SETTINGS = {"live-restore": True, "log-driver": "local", "log-opts": {"max-size": "10m", "max-file": "3"}}
-ENGINE_ALONE = {"bridge": "none", "iptables": False, "ip6tables": False, "ip-forward": False}
+#: What the door lays the network with.
+NETWORK_PACKAGES = ("iproute2", "nftables")
 #: What the door needs of root: the bridge and its walls, another's network, files of agents, their programs' end.
 CAPABILITIES = (
     *("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_KILL", "CAP_NET_ADMIN"),

@@ -13,7 +13,7 @@ import pytest
 from orchestrator.apply import Activated, Applied, Swept
 from orchestrator.catalog.loader import load, profile
 from orchestrator.detect import Answer
-from orchestrator.errors import ApplyError, DetectError, LockError, UsageError
+from orchestrator.errors import AgentrigError, ApplyError, DetectError, LockError, UsageError
 from orchestrator.evidence import AREAS, Check
 from orchestrator.inventory import Host
 from orchestrator.line.locking import lock_inventory
@@ -53,7 +53,10 @@ class Rooms:
     checks: tuple[Check, ...] = (GOOD,)
     after: tuple[Check, ...] = (GOOD,)
     restart_error: ApplyError | None = None
-    apply_error: ApplyError | None = None
+    apply_error: AgentrigError | None = None
+    reboot_error: AgentrigError | None = None
+    #: Whether what kept apply from its end is gone after a reboot.
+    reboot_helps: bool = True
     activate_error: Exception | None = None
     #: Releases that can be made current whatever fails.
     sound: set[str] = field(default_factory=set)
@@ -105,7 +108,7 @@ class Rooms:
                 deployment=request.deployment,
                 rehearsal=request.rehearsal,
                 stand_ins=request.stand_ins,
-                links={"runtime": artefact.id, "llm": weights.id},
+                links=dict.fromkeys(request.applied.agents, artefact.id) | {"runtime": artefact.id, "llm": weights.id},
             )
         return Lock(agentrig="0", hosts=hosts, artefacts=(artefact, weights))
 
@@ -134,6 +137,14 @@ class Rooms:
         self.did["sweep"] += 1
         self.swept[host.name] = tuple(releases)
         return Swept(tuple(releases), 1 << 20)
+
+    def reboot(self, host: Host, *_: Any) -> None:
+        self.did["reboot"] += 1
+        if self.reboot_error:
+            raise self.reboot_error
+        self.snapshots[host.name] = self.snapshots[host.name].model_copy(update={"problems": ()})
+        if self.reboot_helps:
+            self.apply_error = None
 
     def restart(self, *_: Any) -> float:
         self.did["restart"] += 1
@@ -174,6 +185,7 @@ class Rooms:
             apply=self.apply,
             activate=self.activate,
             restart=self.restart,
+            reboot=self.reboot,
             stop=lambda *_: self.did.update(["stop"]),
             sweep=self.sweep,
             remove=lambda *_, **__: pytest.fail("nothing is removed here"),
