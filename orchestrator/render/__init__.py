@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import UsageError
 from orchestrator.nouns import digest_of
 from orchestrator.render.agents import agent_files, agent_links, agent_packages, agent_users
+from orchestrator.render.engine import engine_artefacts, engine_packages, engine_values
 from orchestrator.render.gateway import HEALTH_PATH, TEST_COMMAND, gateway_files
 from orchestrator.render.runtimes import parts_of
 from orchestrator.render.units import (
@@ -57,9 +58,15 @@ def render(deployment: Deployment, catalog: Catalog) -> Rendered:
         units=tuple(RenderedUnit(name=unit) for unit in units),
         users=(*agent_users(deployment), *(RenderedUser(name=user) for user in users)),
         listeners=(*((runtime,) if parts else ()), gateway),
-        artefacts=tuple(sorted((*(("llm", "runtime") if parts else ()), *deployment.agents))),
-        packages=tuple(sorted({*_packages(row, parts), *agent_packages(deployment, catalog)})),
-        variables=_variables(deployment, row, parts) | {"host_base_people": list(deployment.people)},
+        artefacts=tuple(
+            sorted((*(("llm", "runtime") if parts else ()), *deployment.agents, *engine_artefacts(deployment)))
+        ),
+        packages=tuple(
+            sorted({*_packages(row, parts), *agent_packages(deployment, catalog), *engine_packages(deployment)})
+        ),
+        variables=_variables(deployment, row, parts)
+        | engine_values(deployment)
+        | {"host_base_people": list(deployment.people)},
     )
 
 
