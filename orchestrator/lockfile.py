@@ -13,8 +13,8 @@ from orchestrator.nouns import Noun, digest_of
 #: folder: its parts, each under its filename (weights in several files).
 ArtefactKind = Literal["deb", "wheel", "npm", "file", "binary", "image", "collection", "venv", "npm_tree", "folder"]
 
-#: Kinds that are not fetched but built on the host from their parts.
-BUILT_KINDS = ("venv", "npm_tree", "folder")
+#: Kinds that are not fetched but made from their parts, on the host or (an image) here.
+BUILT_KINDS = ("venv", "npm_tree", "folder", "image")
 
 
 class Artefact(Noun):

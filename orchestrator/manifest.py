@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 #: What a difference says of a thing that is there, or is not.
 PRESENT, ABSENT, NOT_INSTALLED = "present", "absent", "not installed"
 
-DriftKind = Literal["file", "link", "tree", "package", "hold", "unit", "user", "group", "table", "listener"]
+DriftKind = Literal["file", "link", "tree", "package", "hold", "unit", "user", "group", "table", "listener", "image"]
 
 
 class FileItem(Noun):
@@ -79,6 +79,13 @@ class GroupItem(Noun):
     members: tuple[str, ...] = ()
 
 
+class ImageItem(Noun):
+    """An image of a container engine's: the name that containers are made from it by, and the key that it bears."""
+
+    name: str
+    key: str
+
+
 class Before(Noun):
     """What was there before the first apply, so that ``down`` can leave it: never removed."""
 
@@ -107,6 +114,7 @@ class Manifest(Noun):
     memberships: tuple[GroupItem, ...] = ()
     tables: tuple[str, ...] = ()
     listeners: tuple[Listener, ...] = ()
+    images: tuple[ImageItem, ...] = ()
     before: Before = Before()
 
 
@@ -125,6 +133,7 @@ class Reading(Noun):
     memberships: tuple[GroupItem, ...] = ()
     tables: tuple[str, ...] = ()
     listeners: tuple[Listener, ...] = ()
+    images: tuple[ImageItem, ...] = ()
 
 
 class Drift(Noun):
@@ -160,6 +169,7 @@ def compare(manifest: Manifest, reading: Reading) -> tuple[Drift, ...]:
         *_memberships(manifest, reading),
         *_names("table", manifest.tables, reading.tables),
         *_listeners(manifest, reading),
+        *_images(manifest, reading),
     )
 
 
@@ -280,6 +290,15 @@ def _listeners(manifest: Manifest, reading: Reading) -> Iterator[Drift]:
             expected="not listening",
             found=f"listening ({program})" if program else "listening",
         )
+
+
+def _images(manifest: Manifest, reading: Reading) -> Iterator[Drift]:
+    found = {item.name: item.key for item in reading.images}
+    for item in manifest.images:
+        key = found.get(item.name)
+        if key != item.key:
+            named = ABSENT if key is None else f"key {key[:12] or 'not ours'}"
+            yield Drift(kind="image", name=item.name, expected=f"key {item.key[:12]}", found=named)
 
 
 def _socket(one: Listener) -> str:

@@ -13,6 +13,8 @@ ROOT = "/opt/agentrig"
 CURRENT = f"{ROOT}/current"
 STORE = f"{ROOT}/store"
 RELEASES = f"{ROOT}/releases"
+#: Link name of the image that containers for agents are made from.
+SANDBOX_IMAGE = "sandbox-image"
 
 _SECRET = re.compile(r"\{\{secret:([a-z0-9_-]+)\}\}")
 

@@ -13,6 +13,7 @@ from orchestrator.manifest import (
     Before,
     FileItem,
     GroupItem,
+    ImageItem,
     LinkItem,
     Manifest,
     PackageItem,
@@ -35,6 +36,8 @@ STARTED = f"{ROOT}/started"
 NO_HOME, NO_SHELL = "/nonexistent", "/usr/sbin/nologin"
 #: Units that a package would start by itself, kept from it where the package was not there before.
 MASKED = {"nginx.service": "nginx"}
+#: Units that a package would start when it is installed -> the package: the role that sets them up starts them.
+WAITING = {"containerd.service": "containerd", "docker.service": "docker.io", "docker.socket": "docker.io"}
 #: Files that a package makes when it is installed and leaves when it is purged.
 LITTER = {"/var/www/html/index.nginx-debian.html": "nginx"}
 _NAMED = re.compile(re.escape(CURRENT) + r"/([\w.@%+/-]+)")
@@ -52,6 +55,8 @@ class Told:
     masked: tuple[str, ...] = ()
     #: ``listeners`` and ``packages`` (name -> version, or None where it was not there) before the first apply.
     before: Mapping[str, Any] = field(default_factory=dict)
+    #: Of the container engine its ``files`` (with mode, owner, group and sha256), ``units`` and ``images``.
+    engine: Mapping[str, Any] = field(default_factory=dict)
 
 
 def artefact_keys(rendered: Rendered, lock: Lock, name: str) -> dict[str, str]:
@@ -143,7 +148,11 @@ def declare(  # noqa: PLR0913 - a manifest is made of all of these
             for deb in sorted(debs, key=lambda deb: deb.name)
             if deb.name not in before.packages
         ),
-        units=tuple(UnitItem(name=unit.name, enabled=unit.enabled, active=unit.active) for unit in rendered.units),
+        units=(
+            *(UnitItem(name=unit.name, enabled=unit.enabled, active=unit.active) for unit in rendered.units),
+            *(UnitItem.model_validate(unit) for unit in told.engine.get("units", ())),
+        ),
+        images=tuple(ImageItem.model_validate(image) for image in told.engine.get("images", ())),
         users=tuple(sorted(user.name for user in rendered.users)),
         groups=tuple(sorted(user.name for user in rendered.users)),
         accounts=tuple(
@@ -191,6 +200,7 @@ def _files(
     for unit in rendered.units:
         if unit.active:
             ours[f"{STARTED}/{unit.name}"] = _sha256(fingerprint(unit, rendered, keys, secrets) + "\n")
+    rendered_files += [FileItem.model_validate(file) for file in told.engine.get("files", ())]
     return rendered_files + [
         FileItem(path=path, mode="0644", owner="root", group="root", sha256=sha256) for path, sha256 in ours.items()
     ]

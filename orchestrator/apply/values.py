@@ -6,9 +6,9 @@ import base64
 import zlib
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.apply.declare import LITTER, MASKED, fingerprint, other_links, unit_links
+from orchestrator.apply.declare import LITTER, MASKED, WAITING, fingerprint, other_links, unit_links
 from orchestrator.errors import ApplyError
-from orchestrator.rendered import ROOT
+from orchestrator.rendered import ROOT, SANDBOX_IMAGE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,6 +50,8 @@ def trees_of(lock: Lock, keys: Mapping[str, str]) -> list[dict[str, Any]]:
 def _tree(artefact: Artefact, lock: Lock) -> dict[str, Any]:
     if artefact.kind in ("file", "binary"):
         kind, parts = "archive" if artefact.kind == "binary" and _is_packed(artefact) else "file", [artefact]
+    elif artefact.kind == "image":
+        kind, parts = "file", [part for name in artefact.parts if (part := lock.by_id()[name]).kind == "file"]
     elif artefact.kind in ("venv", "folder", "npm_tree"):
         kind = "file" if artefact.kind == "folder" else artefact.kind
         parts = [lock.by_id()[part] for part in artefact.parts]
@@ -129,6 +131,7 @@ def release_values(
         "artefacts_named": dict(keys),
         "artefacts_links": _plain([link for link in other_links(rendered) if not is_command(link.path)]),
         "artefacts_masked": dict(MASKED),
+        "artefacts_waiting": dict(WAITING),
         "coding_agents_links": _plain([link for link in other_links(rendered) if is_command(link.path)]),
     }
 
@@ -154,6 +157,8 @@ def unit_values(
     if "runtime_unit" in values:
         values["runtime_together"] = [values["gateway_unit"]] if "gateway_unit" in values else []
         values["runtime_health"] = f"http://127.0.0.1:{values['runtime_port']}/health"
+    if SANDBOX_IMAGE in keys:
+        values["container_engine_image"] = keys[SANDBOX_IMAGE]
     return values | rendered.variables
 
 
@@ -178,7 +183,7 @@ def away_values(manifests: Sequence[Manifest], *, purge: bool) -> dict[str, Any]
         "artefacts_links": [link for link in _other_links_of(manifests) if not is_command(link["path"])],
         "coding_agents_links": [link for link in _other_links_of(manifests) if is_command(link["path"])],
     }
-    values |= {f"{role}_purge": purge for role in ("host_base", "artefacts", *UNITS)}
+    values |= {f"{role}_purge": purge for role in ("host_base", "artefacts", "container_engine", *UNITS)}
     return values | {f"{role}_unit": unit for role, unit in UNITS.items()}
 
 

@@ -241,6 +241,7 @@ def _told(played: Played) -> Told:
         archive=packages.get("files", {}),
         masked=tuple(packages.get("masked", ())),
         before=played.told.get("agentrig_host", {}).get("before", {}),
+        engine=played.told.get("agentrig_engine", {}),
     )
 
 

@@ -13,6 +13,7 @@ from orchestrator.errors import ProbeGarbled
 from orchestrator.manifest import (
     FileItem,
     GroupItem,
+    ImageItem,
     LinkItem,
     PackageItem,
     Reading,
@@ -33,6 +34,12 @@ _DIGESTS = _EACH + "sha256sum -bz --"
 _LINKS = _EACH + r"""sh -c 'find "$@" -maxdepth 0 -type l -printf "%p\0%l\0"' sh"""
 _PACKAGES = _EACH + r"""dpkg-query -W -f '${{db:Status-Status}} ${{db:Status-Want}} ${{Version}} ${{Package}}\n'"""
 _UNITS = _EACH + "systemctl show -p UnitFileState -p ActiveState --"
+#: Name and key of each image that is there, a line each; the key is what its label says.
+_IMAGES = """for name in {names}; do
+key=$(docker image inspect --format '{{{{index .Config.Labels "agentrig.key"}}}}' "$name") &&
+printf '%s %s\\n' "$name" "$key"
+done
+:"""
 _NAMES = "getent {table} {names}"
 #: Every group with its members: the supplementary groups of a user are not in his own entry.
 _MEMBERS = "getent group"
@@ -65,6 +72,7 @@ def commands(manifest: Manifest, *, thorough: bool = False) -> dict[str, str]:
         "installed": (_PACKAGES, [item.name for item in manifest.packages]),
         "units": (_UNITS, [item.name for item in manifest.units]),
         "drop-ins": (_DROP_INS, [item.name for item in manifest.units]),
+        "images": (_IMAGES, [item.name for item in manifest.images]),
         "users": (_NAMES.replace("{table}", "passwd"), manifest.users),
         "groups": (_NAMES.replace("{table}", "group"), manifest.groups),
     }
@@ -103,6 +111,7 @@ def parse_reading(manifest: Manifest, outputs: Mapping[str, Output]) -> Reading:
         memberships=tuple(_memberships(manifest, text.get("members", ""))),
         tables=_named(manifest.tables, re.findall(r"^table (.+?)\s*$", text.get("tables", ""), re.MULTILINE)),
         listeners=sockets.parse_sockets(text["sockets"], text.get("holders", "")),
+        images=tuple(_images(text.get("images", ""))),
     )
 
 
@@ -169,6 +178,11 @@ def _units(manifest: Manifest, text: str, beside: str) -> Iterator[UnitItem]:
             enabled, active = about["UnitFileState"] in _ENABLED, about.get("ActiveState") == "active"
             drop_ins = tuple(re.findall(rf"^{re.escape(item.name)} (/.+)$", beside, re.MULTILINE))
             yield UnitItem(name=item.name, enabled=enabled, active=active, drop_ins=drop_ins)
+
+
+def _images(text: str) -> Iterator[ImageItem]:
+    for name, key in re.findall(r"^(\S+) (.*)$", text, re.MULTILINE):
+        yield ImageItem(name=name, key=key)
 
 
 def _named(wanted: Iterable[str], found: Iterable[str]) -> tuple[str, ...]:

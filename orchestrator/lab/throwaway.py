@@ -20,7 +20,7 @@ from orchestrator.lab.namespaces import Network
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 #: Where the supervisor keeps what only it may see; a tmpfs of its own mount namespace.
 PRIVATE = Path("/run/agentrig")
@@ -33,6 +33,10 @@ _REBOOT = 133
 
 #: Device files that software in a host may use; copies, so that a change of mode stays inside.
 _DEVICES = ("/dev/kvm", "/dev/net/tun", "/dev/fuse")
+
+#: Folders of a host that lie on this machine's own file system: a container engine lays file systems one over the other
+#: there, and the kernel lays none over a host's own, which is such a one already.
+_DISKS = ("/var/lib/containerd", "/var/lib/docker")
 
 #: Covers /tmp (nspawn leaves a folder there when killed), goes into the host's control groups, becomes nspawn.
 _LAUNCH = """
@@ -52,8 +56,8 @@ _MNT_DETACH = 2
 _LAUNCHED: set[int] = set()
 
 
-def nspawn(name: str, tree: Path, devices: Sequence[str]) -> list[str]:
-    """Give the command that boots a tree.
+def nspawn(name: str, tree: Path, devices: Sequence[str], disks: Mapping[str, Path]) -> list[str]:
+    """Give the command that boots a tree. ``disks`` are folders of this machine, by their places in the host.
 
     Without the system call filter, systemd's ``IPAddressDeny=`` and ``DevicePolicy=`` silently do nothing inside.
     """
@@ -72,6 +76,7 @@ def nspawn(name: str, tree: Path, devices: Sequence[str]) -> list[str]:
         "--console=pipe",
         "--capability=all",
         "--system-call-filter=bpf add_key keyctl",
+        *[f"--bind={folder}:{place}" for place, folder in disks.items()],
         *[f"--bind={PRIVATE / 'dev' / device.replace('/', '-')}:{device}" for device in devices],
     ]
 
@@ -88,6 +93,7 @@ class Throwaway:
         self._folder = root / "hosts" / name
         self._tree = PRIVATE / "trees" / name
         self._net = PRIVATE / "net" / name
+        self._disks = PRIVATE / "disks" / name
         self._process: subprocess.Popen[bytes] | None = None
         self._ending = threading.Event()
         self.network: Network | None = None
@@ -124,7 +130,7 @@ class Throwaway:
         cgroups.clear(self._group)
         _reap_orphans()
         subprocess.run(["ip", "link", "del", f"lab{self.index}"], capture_output=True, env=environment(), check=False)
-        for mounted in (self._net, self._tree):
+        for mounted in (self._net, self._tree, self._disks):
             _detach(mounted)
         shutil.rmtree(self._folder / "work", ignore_errors=True)
 
@@ -141,7 +147,23 @@ class Throwaway:
         layers = f"lowerdir=base/{self.system},upperdir=hosts/{self.name}/upper,workdir=hosts/{self.name}/work"
         mount = ["mount", "-t", "overlay", "agentrig-lab", "-o", layers, str(self._tree)]
         run(mount, what=f"the tree of {self.name} was not mounted", cwd=self._root)
+        for place in _DISKS:
+            (self._folder / "disks" / _named(place)).mkdir(mode=0o711, parents=True, exist_ok=True)
+        self._disks.mkdir(parents=True, exist_ok=True)
+        bind = ["mount", "--bind", f"hosts/{self.name}/disks", str(self._disks)]
+        run(bind, what=f"the disks of {self.name} were not mounted", cwd=self._root)
         return fresh
+
+    def _disks(self) -> dict[str, Path]:
+        """Give the host's folders of this machine's disk, by their places in it; /tmp is covered when it boots."""
+        seen = PRIVATE / "disks" / self.name
+        if not seen.is_dir():
+            for place in _DISKS:
+                (self._folder / "disks" / Path(place).name).mkdir(mode=0o711, parents=True, exist_ok=True)
+            seen.mkdir(parents=True)
+            bound = ["mount", "--bind", str(self._folder / "disks"), str(seen)]
+            run(bound, what=f"the disks of {self.name} were not mounted")
+        return {place: seen / Path(place).name for place in _DISKS}
 
     def _introduce(self) -> None:
         """Give a new host its identity: machine id, name, host key, and the lab's key for root."""
@@ -191,10 +213,12 @@ class Throwaway:
     def _boot(self) -> None:
         """Start systemd-nspawn in the host's namespace and control groups."""
         groups = [str(group) for group in cgroups.make(self._group)]
+        disks = {place: self._disks / _named(place) for place in _DISKS}
+        command = nspawn(self.name, self._tree, _devices(), disks)
         launch = ["nsenter", f"--net={self._net}", "unshare", "--mount", "--propagation=private"]
         with (self._folder / "console.log").open("ab") as console:
             self._process = subprocess.Popen(
-                [*launch, "sh", "-c", _LAUNCH, "sh", *groups, "--", *nspawn(self.name, self._tree, _devices())],
+                [*launch, "sh", "-c", _LAUNCH, "sh", *groups, "--", *command],
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,
@@ -230,6 +254,11 @@ def prepare() -> None:
 def _devices() -> tuple[str, ...]:
     """Give the devices that this machine has and a host may have a copy of."""
     return tuple(device for device in _DEVICES if Path(device).is_char_device())
+
+
+def _named(place: str) -> str:
+    """Give the folder that stands for a place of a host, by a name without slashes."""
+    return place.strip("/").replace("/", "-")
 
 
 def _detach(path: Path) -> None:

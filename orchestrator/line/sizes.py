@@ -112,12 +112,15 @@ def readable(count: float) -> str:
 
 def _parts(top: Artefact, lock: Lock) -> tuple[Artefact, ...]:
     known = lock.by_id()
+    if top.kind == "image":  # of an image what was built of its packages is carried
+        return tuple(known[name] for name in top.parts if known[name].kind == "file")
     return tuple(known[name] for name in top.parts) or (top,)
 
 
 def _fetched(artefacts: Iterable[Artefact]) -> tuple[Artefact, ...]:
     """Give those that come from a registry; built trees are made of them."""
-    return tuple(one for one in artefacts if one.kind in {"deb", "wheel", "npm", "file", "binary"} and one.digest)
+    kinds = {"deb", "wheel", "npm", "file", "binary"}
+    return tuple(one for one in artefacts if one.kind in kinds and one.digest and not one.source.startswith("built:"))
 
 
 def _size(one: Artefact) -> int:

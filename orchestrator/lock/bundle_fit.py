@@ -20,7 +20,7 @@ def misfit(lock: Lock, host: str, request: Request, catalog: Catalog) -> str | N
     locked = lock.hosts.get(host)
     if locked is None:
         return f"the lock does not name {host}"
-    packages = wanted(request.applied, request.packages, catalog).packages
+    packages = wanted(request.applied, request.packages, catalog, request.snapshot).packages
     if locked.packages != packages:
         other = sorted({*packages} ^ {*locked.packages})
         return f"this agentrig asks for other packages than were locked: {', '.join(other)}"

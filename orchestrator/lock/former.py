@@ -78,6 +78,14 @@ class Former:
         twice = {name for name in names if names.count(name) > 1}
         return {part.name: part.version for part in parts if not self.moves(part) and part.name not in twice}
 
+    def held_of_image(self, source: str) -> dict[str, str]:
+        """Give the versions (name -> version) of an image's packages that must not move."""
+        tops = [one for one in self.artefacts.values() if one.kind == "image" and one.source == source]
+        if any(self.moves(one) for one in tops):
+            return {}
+        parts = {part: self.artefacts[part] for top in tops for part in top.parts}.values()
+        return {part.name: part.version for part in parts if part.kind == "deb" and not self.moves(part)}
+
     def debs(self, host: str) -> dict[str, Artefact]:
         """Give the .debs that the earlier lock has for a host, by name."""
         former = self.hosts.get(host)

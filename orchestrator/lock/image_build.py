@@ -22,7 +22,7 @@ from orchestrator.lockfile import Artefact
 from orchestrator.nouns import digest_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from orchestrator.lock.store import Store
@@ -35,27 +35,77 @@ EPOCH = 1767225600
 _DATE = "Thu, 01 Jan 2026 00:00:00 UTC"
 #: What every Debian has: packages that are marked as essential (apt-patterns(7)).
 ESSENTIAL = "?essential"
+#: The built file system's name, as it lies on a host.
+TARBALL = "image.tar"
 
 
-def resolve_built(name: str, system: HostSnapshot, packages: Sequence[str], store: Store) -> Resolved:
+def source_of(system: HostSnapshot, packages: Sequence[str]) -> str:
+    """Give what the lock calls the request for an image: equal while the same is asked for. Pure."""
+    asked = " ".join(sorted(packages))
+    return f"mmdebstrap:{system.os.codename} {DEB_ARCHITECTURES.get(system.arch, system.arch)} {asked}".rstrip()
+
+
+def resolve_built(
+    name: str, system: HostSnapshot, packages: Sequence[str], store: Store, held: Mapping[str, str] | None = None
+) -> Resolved:
     """Give an image of a system with some packages, and the .debs it is built from, by digest; fetches nothing.
 
     Of ``system`` its release, architecture and archives count; it is taken for empty. Its key is known before it is
-    built: what is asked for and the digests of its parts. Raises LockError.
+    built: what is asked for and the digests of its parts. ``held`` are packages (name -> version) that do not move.
+    Raises LockError.
     """
     empty = system.model_copy(update={"name": name, "packages": ()})
-    debs = resolve_debs(empty, [ESSENTIAL, *packages], store).debs
-    codename, asked = system.os.codename, " ".join(packages)
+    debs = resolve_debs(empty, [ESSENTIAL, *packages], store, held=held).debs
+    codename = system.os.codename
     recipe = digest_of({"suite": codename, "arch": system.arch, "packages": sorted(packages), "epoch": EPOCH})
     top = Artefact(
         kind="image",
         name=name,
         version=codename,
         digest=image_key(recipe, [deb.digest or "" for deb in debs]),
-        source=f"mmdebstrap:{codename} {DEB_ARCHITECTURES[system.arch]} {asked}".rstrip(),
+        source=source_of(system, packages),
         parts=tuple(sorted(deb.id for deb in debs)),
     )
     return Resolved(top, debs)
+
+
+def debs_of(image: Resolved) -> tuple[Artefact, ...]:
+    """Give the .debs that an image is built from."""
+    return tuple(part for part in image.parts if part.kind == "deb")
+
+
+def with_tarball(image: Resolved, store: Store) -> Resolved:
+    """Give an image with its built tarball among its parts, which lies in the store then; built where it is lacking.
+
+    One that the lock has already must come out with the same bytes. Raises LockError.
+    """
+    locked = next((part for part in image.parts if part.kind == "file"), None)
+    digest = locked.digest if locked else store.built(str(image.top.digest))
+    if digest is None or not store.has(digest):
+        made = build_image(image, store)
+        store.note_built(str(image.top.digest), made)
+        if locked and made != locked.digest:
+            raise LockError(
+                f"built again, it has other bytes than were locked: {made[:19]} instead of {str(locked.digest)[:19]}",
+                where=f"image {image.top.name}",
+                do=f"take the mmdebstrap that built it, or a bundle; or run deploy lock --upgrade {image.top.name}",
+            )
+        digest = made
+    if locked:
+        return image
+    size = store.path(digest).stat().st_size
+    tarball = Artefact(
+        kind="file",
+        name=f"{image.top.name}-tarball",
+        version=image.top.version,
+        digest=digest,
+        bytes=size,
+        source=f"built:{image.top.key}",
+        filename=TARBALL,
+    )
+    parts = (*image.parts, tarball)
+    ids = tuple(sorted(part.id for part in parts))
+    return Resolved(image.top.model_copy(update={"parts": ids, "bytes": size}), parts)
 
 
 def build_image(image: Resolved, store: Store) -> str:
@@ -71,9 +121,10 @@ def build_image(image: Resolved, store: Store) -> str:
         )
     with store.workroom() as room:
         codename, architecture = image.top.source.removeprefix("mmdebstrap:").split(" ")[:2]
-        archive = _archive(image.parts, codename, store, room)
+        debs = debs_of(image)
+        archive = _archive(debs, codename, store, room)
         tarball = room / "image.tar"
-        names = ",".join(deb.name for deb in image.parts)
+        names = ",".join(deb.name for deb in debs)
         # The packages are the store's own, each held against the lock above: no archive's signature is behind them.
         source = f"deb [trusted=yes] copy://{archive} ./"
         kind = [f"--architectures={architecture}", "--variant=essential", f"--include={names}", "--format=tar"]

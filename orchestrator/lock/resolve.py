@@ -9,13 +9,27 @@ from typing import TYPE_CHECKING
 
 from orchestrator import __version__
 from orchestrator.errors import AgentrigError, LockError
-from orchestrator.lock import adopt, apt, apt_parse, arriving, npm, npm_lock, own, releases, runtime, weights, wheels
+from orchestrator.lock import (
+    adopt,
+    apt,
+    apt_parse,
+    arriving,
+    image_build,
+    npm,
+    npm_lock,
+    own,
+    releases,
+    runtime,
+    weights,
+    wheels,
+)
 from orchestrator.lock.closures import Closures
 from orchestrator.lock.former import Former, used_by
 from orchestrator.lock.wanted import Request, Target, Wanted, target_of, wanted
 from orchestrator.lock.weights import Resolved
 from orchestrator.lockfile import HostLock, Lock
 from orchestrator.progress import Event
+from orchestrator.rendered import SANDBOX_IMAGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
@@ -102,7 +116,7 @@ class _Job:
         request, snapshot = self.request, self.request.snapshot
         applied = wanted(request.applied, request.packages, self.catalog, snapshot)
         asked = wanted(request.deployment, (), self.catalog, snapshot) if request.rehearsal else None
-        with ThreadPoolExecutor(max_workers=5, thread_name_prefix="lock") as pool:
+        with ThreadPoolExecutor(max_workers=6, thread_name_prefix="lock") as pool:
             closing = pool.submit(self._closure, applied.packages)
             guess = self._target(closing, applied.packages)
             links = self._start(pool, applied, guess, apply=True)
@@ -131,7 +145,8 @@ class _Job:
 
     def ask_apt(self) -> None:
         """Have the host's closure resolved before its turn comes; what fails is told then."""
-        packages = wanted(self.request.applied, self.request.packages, self.catalog).packages
+        request = self.request
+        packages = wanted(request.applied, request.packages, self.catalog, request.snapshot).packages
         if self.former.closure(self.request.snapshot, packages) is None:
             with contextlib.suppress(AgentrigError):
                 self.closures.of(self.name, self.request.snapshot, packages, self.request.components)
@@ -141,6 +156,8 @@ class _Job:
     ) -> dict[str, Future[Resolved]]:
         agents = what.agents if apply else ()
         started: dict[str, Future[Resolved]] = {row.name: pool.submit(self._agent, row, target) for row in agents}
+        if apply and what.image:
+            started[SANDBOX_IMAGE] = pool.submit(self._image, what.image)
         if what.weights is None:
             return {**started}
         return {
@@ -177,6 +194,25 @@ class _Job:
                 closure.debs, lambda missing: apt.fetch_debs(missing, snapshot, self.store, parts), "apt packages"
             )
         return closure
+
+    def _image(self, packages: tuple[str, ...]) -> Resolved:
+        """Resolve the image of the containers for the host's own system, and build it where the store lacks it."""
+        snapshot, title = self.request.snapshot, "the image of the sandboxes"
+        source = image_build.source_of(snapshot, packages)
+        with self.former.turn(source):
+            found = self.former.resolved(self.name, source, again=True)
+            if found is None:
+                self._tell(f"resolving {title}: {' '.join(packages)}")
+                held = self.former.held_of_image(source)
+                found = image_build.resolve_built(SANDBOX_IMAGE, snapshot, packages, self.store, held)
+            with self.former.turn(f"apt:{snapshot.os.codename}"):
+                self._fetch(
+                    image_build.debs_of(found), lambda missing: apt.fetch_debs(missing, snapshot, self.store), title
+                )
+            self._tell(f"building {title}")
+            found = image_build.with_tarball(found, self.store)
+            self.former.know(found.all)
+        return found
 
     def _agent(self, row: AgentRow, target: Target) -> Resolved:
         if row.install.kind == "venv":

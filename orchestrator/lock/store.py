@@ -91,6 +91,26 @@ class Store:
         finally:
             shutil.rmtree(room, ignore_errors=True)
 
+    def built(self, key: str) -> str | None:
+        """Give the digest of what was built here for a key (``sha256:…``); None where it was not, or is gone."""
+        try:
+            digest = self._noted(key).read_text(encoding="ascii").strip()
+            return digest if self.has(digest) else None
+        except (OSError, UnicodeDecodeError, LockError):
+            return None
+
+    def note_built(self, key: str, digest: str) -> None:
+        """Keep the digest of what was built for a key, so that it is not built again."""
+        note = self._noted(key)
+        with self.told(note.name):
+            note.parent.mkdir(parents=True, exist_ok=True)
+            beside = note.with_name(f".{note.name}.{os.getpid()}")
+            beside.write_text(f"{digest}\n", encoding="ascii")
+            beside.rename(note)
+
+    def _noted(self, key: str) -> Path:
+        return self.root / "built" / self.path(key).name
+
     def tidy(self) -> None:
         """Sweep away what processes that no longer live have left half-fetched."""
         for room in (self.root / "partial").glob("*-*"):

@@ -25,6 +25,14 @@ _GLIBC = {
     ("ubuntu", "24.04"): (2, 39),
 }
 
+#: What a container for agents has besides the essential packages: what agents and their tests call, and what a program
+#: for Node.js is linked with.
+_IMAGE_BASE = ("ca-certificates", "git", "libstdc++6", "procps", "python3")
+#: Distribution and version -> package -> what that distribution has split off it and does not install with it.
+_SPLIT_OFF = {("debian", "13"): {"docker.io": ("docker-cli",)}}
+#: Package -> one from its maker's own archive that stands for it where a host has it already.
+_INSTEAD = {"docker.io": "docker-ce"}
+
 #: Machine -> Debian's name of the architecture.
 DEB_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -94,6 +102,8 @@ class Wanted:
     agents: tuple[AgentRow, ...] = ()
     #: What the runtime computes on.
     device: Device = "cpu"
+    #: Packages of the image that containers for agents are made from; empty where there are none.
+    image: tuple[str, ...] = ()
 
 
 def wanted(
@@ -104,14 +114,33 @@ def wanted(
     if runtime is None:
         raise CatalogError(f"the runtime {deployment.runtime} is not in the catalog", where="catalog/runtimes.yml")
     agents = tuple(catalog.agents[name] for name in deployment.agents if name in catalog.agents)
-    names = tuple(sorted({*packages, *runtime.install.packages}))
+    names = _of_the_host({*packages, *runtime.install.packages}, snapshot)
+    image = _image(deployment, agents)
     if runtime.install.kind == "none":
-        return Wanted(runtime, None, names, agents)
+        return Wanted(runtime, None, names, agents, image=image)
     llm = catalog.llms.get(deployment.llm)
     if llm is None:
         raise CatalogError(f"the llm {deployment.llm} is not in the catalog", where="catalog/llms")
     files = Weights(llm.name, deployment.quant, llm.quant(deployment.quant).files)
-    return Wanted(runtime, files, names, agents, _device(deployment, snapshot))
+    return Wanted(runtime, files, names, agents, _device(deployment, snapshot), image)
+
+
+def _image(deployment: Deployment, agents: Iterable[AgentRow]) -> tuple[str, ...]:
+    """Give what the image of the containers is made of: the base, what the agents call, what the profile names."""
+    if deployment.sandbox is None:
+        return ()
+    called = {name for row in agents for name in row.install.packages}
+    return tuple(sorted({*_IMAGE_BASE, *called, *deployment.sandbox.packages}))
+
+
+def _of_the_host(names: set[str], snapshot: HostSnapshot | None) -> tuple[str, ...]:
+    """Give packages as a host's distribution has them; what it has from another archive instead is left out."""
+    if snapshot is None:
+        return tuple(sorted(names))
+    there = {package.name for package in snapshot.packages}
+    kept = {name for name in names if _INSTEAD.get(name) not in there}
+    split = _SPLIT_OFF.get((snapshot.os.id, snapshot.os.version_id), {})
+    return tuple(sorted(kept.union(*(split.get(name, ()) for name in kept))))
 
 
 def _device(deployment: Deployment, snapshot: HostSnapshot | None) -> Device:

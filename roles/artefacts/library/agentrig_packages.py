@@ -39,6 +39,7 @@ options:
   debs: {type: list, elements: dict, default: [], description: "C(name), C(version), C(file), C(digest) of each."}
   lists: {type: dict, default: {}, description: "The archive's C(Packages), C(Release), C(InRelease), and C(key)."}
   masked: {type: dict, default: {}, description: Unit to mask -> the package that would start it.}
+  waiting: {type: dict, default: {}, description: Unit to keep from starting while its package is installed -> that.}
   litter: {type: dict, default: {}, description: File that a package makes when installed and forgets -> the package.}
 author: [agentrig]
 """
@@ -53,6 +54,8 @@ masked: {description: Units that are masked., returned: always, type: list}
 left: {description: What stays on the host and why., returned: when absent, type: list}
 """
 UNITS = pathlib.Path("/etc/systemd/system")
+#: Where a mask lies that is to last for an installation, or until the next boot where that is killed.
+UNTIL_BOOT = pathlib.Path("/run/systemd/system")
 #: What unattended-upgrades leaves alone (its README, "Unattended-Upgrade::Package-Blacklist": regular expressions that
 #: match from a name's beginning), should somebody take a hold off.
 BLACKLIST = pathlib.Path("/etc/apt/apt.conf.d/52agentrig")
@@ -148,6 +151,20 @@ def install(debs):
         discard(APT / "cache")
 
 
+def install_unstarted(debs, units):
+    """Install packages and keep some units from being started by it: another role sets those up first."""
+    UNTIL_BOOT.mkdir(parents=True, exist_ok=True)
+    for unit in units:
+        link(UNTIL_BOOT / unit, "/dev/null")
+    try:
+        install(debs)
+    finally:
+        for unit in units:
+            discard(UNTIL_BOOT / unit)
+        if units:
+            run(["systemctl", "daemon-reload"])
+
+
 def select(names, what):
     """Hold packages, or let them go, as apt-mark does, but without its cache."""
     run(["dpkg", "--set-selections"], feed="".join(f"{name} {what}\n" for name in names))
@@ -178,7 +195,9 @@ def steps_to_install(params, lists, before):
     versions, held = installed(names)
     if missing := list(to_install(debs, versions, before)):
         words = ", ".join(f"{deb['name']} {deb['version']}" for deb in missing)
-        yield f"install {words}", lambda: install(missing)
+        new = {deb["name"] for deb in missing if deb["name"] not in versions}
+        waiting = [unit for unit, package in params["waiting"].items() if package in new]
+        yield f"install {words}", lambda: install_unstarted(missing, waiting)
         _, held = installed(names)  # apt lets go of a hold when it changes the package
     if loose := [name for name in names if before.get(name) is None and name not in held]:
         yield f"hold {', '.join(loose)}", lambda: select(loose, "hold")
@@ -273,6 +292,7 @@ def main():
             "debs": {"type": "list", "elements": "dict", "default": []},
             "lists": {"type": "dict", "default": {}},
             "masked": {"type": "dict", "default": {}},
+            "waiting": {"type": "dict", "default": {}},
             "litter": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
