@@ -154,17 +154,6 @@ class Throwaway:
         run(bind, what=f"the disks of {self.name} were not mounted", cwd=self._root)
         return fresh
 
-    def _disks(self) -> dict[str, Path]:
-        """Give the host's folders of this machine's disk, by their places in it; /tmp is covered when it boots."""
-        seen = PRIVATE / "disks" / self.name
-        if not seen.is_dir():
-            for place in _DISKS:
-                (self._folder / "disks" / Path(place).name).mkdir(mode=0o711, parents=True, exist_ok=True)
-            seen.mkdir(parents=True)
-            bound = ["mount", "--bind", str(self._folder / "disks"), str(seen)]
-            run(bound, what=f"the disks of {self.name} were not mounted")
-        return {place: seen / Path(place).name for place in _DISKS}
-
     def _introduce(self) -> None:
         """Give a new host its identity: machine id, name, host key, and the lab's key for root."""
         etc = self._tree / "etc"
