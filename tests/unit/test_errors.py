@@ -23,7 +23,7 @@ def tree() -> dict[str, type[errors.AgentrigError]]:
 
 
 def test_the_docstring_draws_the_tree_with_its_codes() -> None:
-    drawn = dict(re.findall(r"(\w+Error|NoFit|Probe\w+|Unreachable)\s+(\d)", errors.__doc__ or ""))
+    drawn = dict(re.findall(r"(\w+Error|NoFit|Probe\w+|Unreachable|RebootNeeded)\s+(\d)", errors.__doc__ or ""))
     assert drawn == {name: str(kind.exit_code) for name, kind in tree().items() if kind.__module__ == errors.__name__}
 
 
