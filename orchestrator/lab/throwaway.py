@@ -36,7 +36,7 @@ _DEVICES = ("/dev/kvm", "/dev/net/tun", "/dev/fuse")
 
 #: Folders of a host that lie on this machine's own file system: a container engine lays file systems one over the other
 #: there, and the kernel lays none over a host's own, which is such a one already.
-_DISKS = ("/var/lib/docker",)
+_DISKS = ("/var/lib/containerd", "/var/lib/docker")
 
 #: Covers /tmp (nspawn leaves a folder there when killed), goes into the host's control groups, becomes nspawn.
 _LAUNCH = """
