@@ -41,6 +41,7 @@ need() {
 }
 need systemd-nspawn systemd-container
 need debootstrap debootstrap
+need mmdebstrap mmdebstrap
 need zstd zstd
 need ip iproute2
 need nsenter util-linux

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import LockError
 from orchestrator.lock import apt_parse
 from orchestrator.lock.former import Former
+from orchestrator.lock.image_build import source_of
 from orchestrator.lock.wanted import Target, target_of, wanted
+from orchestrator.rendered import SANDBOX_IMAGE
 
 if TYPE_CHECKING:
     from orchestrator.catalog.rows import Catalog
@@ -20,7 +22,8 @@ def misfit(lock: Lock, host: str, request: Request, catalog: Catalog) -> str | N
     locked = lock.hosts.get(host)
     if locked is None:
         return f"the lock does not name {host}"
-    packages = wanted(request.applied, request.packages, catalog, request.snapshot).packages
+    asked = wanted(request.applied, request.packages, catalog, request.snapshot)
+    packages = asked.packages
     if locked.packages != packages:
         other = sorted({*packages} ^ {*locked.packages})
         return f"this agentrig asks for other packages than were locked: {', '.join(other)}"
@@ -29,7 +32,14 @@ def misfit(lock: Lock, host: str, request: Request, catalog: Catalog) -> str | N
         return f"the host lacks {', '.join(lost)}, on which the locked packages lean"
     if Former(lock, ()).closure(request.snapshot, packages) is None:
         return f"the locked packages are not for {request.snapshot.os.codename} on {request.snapshot.arch}"
+    if asked.image and not _has_image(lock, locked, source_of(request.snapshot, asked.image)):
+        return f"it asks for another image for the sandboxes than was locked: {' '.join(asked.image)}"
     return _other_interpreter(lock, locked, request)
+
+
+def _has_image(lock: Lock, locked: HostLock, source: str) -> bool:
+    image = lock.by_id().get(locked.links.get(SANDBOX_IMAGE, ""))
+    return image is not None and image.source == source
 
 
 def _other_interpreter(lock: Lock, locked: HostLock, request: Request) -> str | None:

@@ -18,6 +18,9 @@ from orchestrator.manifest import Manifest
 from tests.apply_parts import SECRETS, Parts, rendered
 
 ROLES = sorted(path.name for path in data("roles").iterdir() if path.is_dir())
+#: What the role container_engine tells of a host.
+ENGINE_FILES = ("/etc/containerd/config.toml", "/etc/docker/daemon.json", "/opt/agentrig/engine.json")
+ENGINE_UNITS = ("containerd.service", "docker.service", "docker.socket")
 KINDS = ("users", "groups", "units", "tables", "packages", "files", "links", "trees")
 
 
@@ -84,10 +87,15 @@ def test_what_the_line_gives_is_what_the_roles_take(lock: tuple[Parts, Lock]) ->
 
 
 def manifest_of(locked: Lock) -> Manifest:
+    about = {"mode": "0644", "owner": "root", "group": "root", "sha256": "0" * 64}
     told = Told(
         archive={"/opt/agentrig/apt/Packages": "0" * 64, "/etc/apt/apt.conf.d/52agentrig": "0" * 64},
         masked=("nginx.service",),
         before={"packages": {"nginx": None, "agentrig-test-greeting": None}, "listeners": []},
+        engine={
+            "files": [about | {"path": path} for path in ENGINE_FILES],
+            "units": [{"name": unit, "enabled": True, "active": True} for unit in ENGINE_UNITS],
+        },
     )
     return declare(rendered(), locked, "rig", "0123456789abcdef", told, secrets=SECRETS)
 

@@ -98,13 +98,17 @@ def without_ours(document, record):
 
 
 def additions(theirs, settings):
+    """Give the keys of ours that go into the file; a swarm's engine takes no live-restore (dockerd(8))."""
+    left = {key: value for key, value in settings.items() if key != "live-restore"} if SWARM.is_file() else settings
+    return added_to(theirs, engine.flags(), left)
+
+
+def added_to(theirs, words, settings):
     """Give the keys of ours that the engine's owner has set nowhere, neither in the file nor by a flag."""
-    flagged = {word.split("=", 1)[0].removeprefix("--") for word in engine.flags() if word.startswith("--")}
+    flagged = {word.split("=", 1)[0].removeprefix("--") for word in words if word.startswith("--")}
     set_there = set(theirs) | flagged | ({"log-opts"} if "log-opt" in flagged else set())
     if set_there & set(TOGETHER):
         set_there |= set(TOGETHER)
-    if SWARM.is_file():
-        set_there.add("live-restore")  # dockerd(8): it is not for a swarm
     return {key: value for key, value in settings.items() if key not in set_there}
 
 
@@ -133,7 +137,7 @@ def steps_to_set_up(params):
     """Give a (words, action) pair for each step, each asked about when the steps before it are done."""
     text = text_of(DAEMON)
     document, record = document_of(text), read_json(RECORD)
-    if why := engine.exposed(document, engine.flags()):
+    if why := engine.exposed(document):
         raise Refused(f"the host's Docker is root for everybody who reaches it: {why}; close that first")
     ours = is_ours("docker.io")
     first = {"original": text, "tables": engine.tables(), "containerd": is_there(CONTAINERD)}

@@ -48,25 +48,29 @@ def flags():
     return found
 
 
-def exposed(document, words):
+def exposed(document):
     """Give in words where the engine's interface is open to more than root and its group, or None."""
+    return opened(document, flags(), show("docker.socket", "Listen", "SocketMode"))
+
+
+def opened(document, words, socket):
+    """Give the same from its configuration, the words it is started with, and its socket's properties."""
     hosts = document.get("hosts") or []
     hosts = list(hosts) if isinstance(hosts, list) else [hosts]
     for number, word in enumerate(words):
         if word in ("-H", "--host"):
             hosts += words[number + 1 : number + 2]
-        elif word.startswith(("-H=", "--host=")):
-            hosts.append(word.split("=", 1)[1])
+        elif found := re.match(r"(?:--host=|-H=?)(.+)", word):
+            hosts.append(found[1])
     verified = document.get("tlsverify") is True or bool({"--tlsverify", "--tlsverify=true"} & set(words))
     for host in hosts:
         if str(host).startswith(("tcp:", "http:")) and not verified:
             return f"it listens on {host} without tlsverify"
-    listens = show("docker.socket", "Listen", "SocketMode")
-    streams = re.findall(r"(\S+) \(Stream\)", listens.get("Listen", ""))
+    streams = re.findall(r"(\S+) \(Stream\)", socket.get("Listen", ""))
     if open_to_all := [stream for stream in streams if not stream.startswith("/")]:
         return f"docker.socket listens on {open_to_all[0]}"
-    if int(listens.get("SocketMode") or "0660", 8) & 0o007:
-        return f"docker.socket opens {SOCKET} to all, with the mode {listens['SocketMode']}"
+    if int(socket.get("SocketMode") or "0660", 8) & 0o007:
+        return f"docker.socket opens {SOCKET} to all, with the mode {socket['SocketMode']}"
     return None
 
 
