@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from orchestrator.errors import LockError
 from orchestrator.lock.apt import resolve_debs
@@ -126,7 +127,7 @@ def build_image(image: Resolved, store: Store) -> str:
         tarball = room / "image.tar"
         names = ",".join(deb.name for deb in debs)
         # The packages are the store's own, each held against the lock above: no archive's signature is behind them.
-        source = f"deb [trusted=yes] copy://{archive} ./"
+        source = f"deb [trusted=yes] copy://{quote(str(archive))} ./"
         kind = [f"--architectures={architecture}", "--variant=essential", f"--include={names}", "--format=tar"]
         # Where the packages lay is this build's own affair.
         kind += ['--customize-hook=: > "$1/etc/apt/sources.list"']
