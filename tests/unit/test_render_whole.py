@@ -95,7 +95,8 @@ def test_artefacts_are_named_through_current_and_never_by_digest(deployment: Dep
 @BOTH
 def test_each_variable_bears_its_roles_name(deployment: Deployment) -> None:
     names = render(deployment, CATALOG).variables
-    assert {re.match("host_base|[a-z]+", name)[0] for name in names} == {"runtime", "gateway", "host_base"}  # type: ignore[index]
+    roles = {re.match("host_base|sandbox_host|[a-z]+", name)[0] for name in names}  # type: ignore[index]
+    assert roles == {"runtime", "gateway", "host_base", "sandbox_host"}
 
 
 def test_only_cards_open_devices_and_only_compilers_write_code() -> None:
