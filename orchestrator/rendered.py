@@ -74,6 +74,8 @@ class Rendered(Noun):
     units: tuple[RenderedUnit, ...] = ()
     users: tuple[RenderedUser, ...] = ()
     listeners: tuple[Listener, ...] = ()
+    #: Tables of nftables, by family and name.
+    tables: tuple[str, ...] = ()
     artefacts: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     #: Values for the roles, by variable name; each begins with its role's name.

@@ -161,6 +161,7 @@ def declare(  # noqa: PLR0913 - a manifest is made of all of these
         ),
         memberships=tuple(GroupItem(name=name) for name in sorted(user.name for user in rendered.users)),
         listeners=rendered.listeners,
+        tables=rendered.tables,
         before=before,
     )
 

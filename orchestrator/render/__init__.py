@@ -16,6 +16,7 @@ from orchestrator.render.sandbox import (
     ADDRESS,
     NETWORK_PACKAGES,
     SANDBOX_UNIT,
+    TABLES,
     sandbox_files,
     sandbox_links,
 )
@@ -75,6 +76,7 @@ def render(deployment: Deployment, catalog: Catalog) -> Rendered:
         units=tuple(RenderedUnit(name=unit) for unit in units),
         users=(*agent_users(deployment), *(RenderedUser(name=user) for user in users)),
         listeners=(*((runtime,) if parts else ()), gateway, *((bridge,) if walled else ())),
+        tables=TABLES if walled else (),
         artefacts=tuple(
             sorted((*(("llm", "runtime") if parts else ()), *deployment.agents, *engine_artefacts(deployment)))
         ),

@@ -22,6 +22,10 @@ BRIDGE, ADDRESS = "agentrig0", BRIDGE_ADDRESS
 #: What people of the host start; ``deploy sandbox`` asks through it.
 COMMAND = "/usr/local/bin/agentrig-sandbox"
 PROGRAMS = ("door.py", "places.py", "engine.py", "network.py", "client.py")
+#: What the door reads, itself not named.
+PARTS = ("engine.py", "network.py", "places.py", "settings.json", "walls.nft")
+#: The tables of the walls, as nftables lists them.
+TABLES = ("bridge agentrig", "inet agentrig")
 #: What the door lays the network with.
 NETWORK_PACKAGES = ("iproute2", "nftables")
 #: What the door needs of root: the bridge and its walls, another's network, files of agents, their programs' end.
@@ -55,7 +59,12 @@ def sandbox_files(deployment: Deployment, catalog: Catalog) -> tuple[RenderedFil
         "limits": LIMITS,
     }
     walls = filled(f"{FOLDER}/walls.nft.j2", bridge=BRIDGE, address=ADDRESS, port=deployment.gateway_port)
-    unit = filled(f"units/{SANDBOX_UNIT}.j2", door=f"{CURRENT}/{FOLDER}/door.py", capabilities=" ".join(CAPABILITIES))
+    unit = filled(
+        f"units/{SANDBOX_UNIT}.j2",
+        door=f"{CURRENT}/{FOLDER}/door.py",
+        parts=[f"{CURRENT}/{FOLDER}/{name}" for name in PARTS],
+        capabilities=" ".join(CAPABILITIES),
+    )
     programs = [RenderedFile(path=f"{FOLDER}/{name}", content=verbatim(f"{FOLDER}/{name}")) for name in PROGRAMS]
     agents = [
         file.model_copy(update={"path": f"{FOLDER}/{file.path}"})

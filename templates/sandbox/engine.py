@@ -26,6 +26,9 @@ TAG = 16
 WORK, REPOSITORY, HOME = "/work", "/work/repository", "/work/home"
 #: How often what multiplies is killed before it is left to its limits.
 ROUNDS = 50
+#: Microseconds of the kernel's share-out of processors, its own default. Said as a quota, Docker leaves the limit
+#: out on a host whose kernel has none, as it does with memory, where it would refuse ``--cpus``; ``held`` tells then.
+PERIOD = 100000
 #: The variable that every program of one session bears, so that all of them can be ended together.
 SESSION = "AGENTRIG_SESSION"
 
@@ -93,7 +96,8 @@ def arguments(record: Mapping[str, Any], limits: Mapping[str, Any], seen: list[t
         *("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--ipc=private"),
         *("--sysctl=net.ipv6.conf.all.disable_ipv6=1", "--workdir=/work", "--log-driver=none"),
         *(f"--memory={limits['memory_mib']}m", f"--memory-swap={limits['memory_mib']}m"),
-        *(f"--cpus={limits['cpus']:g}", f"--pids-limit={limits['processes']}", "--oom-score-adj=500"),
+        *(f"--cpu-period={PERIOD}", f"--cpu-quota={limits['cpus'] * PERIOD:.0f}", "--oom-score-adj=500"),
+        f"--pids-limit={limits['processes']}",
         *(f"--ulimit=nofile={limits['open_files']}:{limits['open_files']}", "--ulimit=core=0:0"),
         *(f"--ulimit=nproc={limits['processes']}:{limits['processes']}",),
         f"--ulimit=fsize={limits['disk_mib'] << 20}:{limits['disk_mib'] << 20}",

@@ -18,9 +18,14 @@ def run(*command: str, text: str = "", fine: tuple[int, ...] = (0,)) -> str:
     """Run a command and give what it prints; raises ``Failed`` with its last words."""
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     if done.returncode not in fine:
-        said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-        raise Failed(f"{command[0]}: {said[-1] if said else f'ended with {done.returncode}'}")
+        raise Failed(f"{command[0]}: {last_words(done.stderr + done.stdout) or f'ended with {done.returncode}'}")
     return done.stdout
+
+
+def last_words(said: str) -> str:
+    """Give the last line of what a command said that tells something: Docker ends with where its help is."""
+    lines = [line.strip() for line in said.splitlines() if line.strip() and not line.startswith("See '")]
+    return lines[-1].removeprefix("docker: ") if lines else ""
 
 
 def lines_of(listed: str) -> list[str]:

@@ -15,6 +15,8 @@ from orchestrator.apply.declare import Told, artefact_keys, declare
 from orchestrator.files import data
 from orchestrator.lockfile import Lock
 from orchestrator.manifest import Manifest
+from orchestrator.render.sandbox import SANDBOX_UNIT, TABLES
+from orchestrator.rendered import Rendered, RenderedFile, RenderedUnit
 from tests.apply_parts import SECRETS, Parts, rendered
 
 ROLES = sorted(path.name for path in data("roles").iterdir() if path.is_dir())
@@ -86,6 +88,19 @@ def test_what_the_line_gives_is_what_the_roles_take(lock: tuple[Parts, Lock]) ->
     assert sorted(set(given) - known) == []
 
 
+def walled() -> Rendered:
+    """The rendering of the tests, with the parts that a host with sandboxes has."""
+    unit = RenderedFile(path=f"units/{SANDBOX_UNIT}", content="[Service]\nExecStart=/bin/true\n")
+    plain = rendered()
+    return plain.model_copy(
+        update={
+            "files": (*plain.files, unit),
+            "units": (*plain.units, RenderedUnit(name=SANDBOX_UNIT)),
+            "tables": TABLES,
+        }
+    )
+
+
 def manifest_of(locked: Lock) -> Manifest:
     about = {"mode": "0644", "owner": "root", "group": "root", "sha256": "0" * 64}
     told = Told(
@@ -97,7 +112,7 @@ def manifest_of(locked: Lock) -> Manifest:
             "units": [{"name": unit, "enabled": True, "active": True} for unit in ENGINE_UNITS],
         },
     )
-    return declare(rendered(), locked, "rig", "0123456789abcdef", told, secrets=SECRETS)
+    return declare(walled(), locked, "rig", "0123456789abcdef", told, secrets=SECRETS)
 
 
 def declared_names(manifest: Manifest) -> dict[str, list[str]]:
