@@ -35,8 +35,12 @@ def main() -> int:
         told = {"error": {"what": "the door closed without an answer", "do": "", "exit": EXIT_FAILED}}
     if "exit" in told:
         return int(told["exit"])
-    (sys.stderr if asked["verb"] == "exec" else sys.stdout).write(json.dumps(told) + "\n")
-    return int(told.get("error", {}).get("exit", 0))
+    error = told.get("error", {})
+    if asked["verb"] == "exec":  # what was started has standard output for itself
+        sys.stderr.write("\n  ".join(filter(None, (f"error: {error.get('what')}", error.get("do")))) + "\n")
+    else:
+        sys.stdout.write(json.dumps(told) + "\n")
+    return int(error.get("exit", 0))
 
 
 def request_of(words: list[str]) -> dict:  # type: ignore[type-arg]

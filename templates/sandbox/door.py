@@ -334,15 +334,13 @@ def ready() -> None:
 
 
 def main() -> int:
-    """Put the walls up, then the sandboxes that were there, then open the door."""
+    """Put the walls up around the sandboxes that run, then open the door."""
     settings = json.loads(Path(__file__).with_name("settings.json").read_text(encoding="utf-8"))
     walls = Path(__file__).resolve().with_name("walls.nft")
     network = Network(settings["bridge"], settings["address"], walls)
-    network.put_up()
-    if sys.argv[1:] == ["away"]:
-        network.take_down()
-        return 0
-    door = Door(settings, Places(settings, network))
+    places = Places(settings, network)
+    network.put_up(one["index"] for one in places.all() if not one["stopped"])
+    door = Door(settings, places)
     SOCKET.parent.mkdir(mode=0o755, exist_ok=True)
     SOCKET.unlink(missing_ok=True)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

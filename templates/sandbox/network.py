@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 #: Digits of a port's name and of a sandbox's address: 10.87.0.1 is the gateway's.
 FIRST, LAST = 2, 250
@@ -46,9 +50,10 @@ class Network:
         self.bridge, self.address, self.walls = bridge, address, walls
         self._expected: dict[str, list[str]] = {}
 
-    def put_up(self) -> None:
-        """Put the walls up, then the bridge behind them; what is there stays. Raises ``Failed``."""
-        run("nft", "-f", str(self.walls))
+    def put_up(self, running: Iterable[int] = ()) -> None:
+        """Put the walls up with a place for each sandbox that runs, at once, then the bridge. Raises ``Failed``."""
+        places = [f"add element bridge agentrig places {self._place(index)}\n" for index in running]
+        run("nft", "-f", "-", text=self.walls.read_text(encoding="utf-8") + "".join(places))
         self._expected = {family: self._rules(family) for family in ("bridge", "inet")}
         if not Path("/sys/class/net", self.bridge).exists():
             run("ip", "link", "add", self.bridge, "type", "bridge", "forward_delay", "0", "stp_state", "0")
@@ -57,12 +62,6 @@ class Network:
             silent.write_text("1", encoding="ascii")
         run("ip", "address", "replace", f"{self.address}/24", "dev", self.bridge)
         run("ip", "link", "set", self.bridge, "up")
-
-    def take_down(self) -> None:
-        """Take bridge and walls away, and nothing else."""
-        run("ip", "link", "delete", self.bridge, fine=(0, 1))
-        for family in ("bridge", "inet"):
-            run("nft", "delete", "table", family, "agentrig", fine=(0, 1))
 
     def stand(self) -> str | None:
         """Give what is wrong with the walls, None where they stand as they were put up."""
@@ -83,7 +82,7 @@ class Network:
         """Give a container, by its first process, its one neighbour: a wall for it first, then the wire."""
         port, hardware, address = port_of(index), hardware_of(index), address_of(self.address, index)
         self.leave(index)
-        run("nft", "add", "element", "bridge", "agentrig", "places", f"{{ {port} . {hardware} . {address} }}")
+        run("nft", "add", "element", "bridge", "agentrig", "places", self._place(index))
         run("ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", str(process))
         run("ip", "link", "set", port, "master", self.bridge)
         run("bridge", "link", "set", "dev", port, "isolated", "on")
@@ -96,10 +95,13 @@ class Network:
     def leave(self, index: int) -> None:
         """Take a sandbox's wire away, and its place."""
         port = port_of(index)
-        element = f"{{ {port} . {hardware_of(index)} . {address_of(self.address, index)} }}"
-        run("nft", "delete", "element", "bridge", "agentrig", "places", element, fine=(0, 1))
+        run("nft", "delete", "element", "bridge", "agentrig", "places", self._place(index), fine=(0, 1))
         if Path("/sys/class/net", port).exists():
             run("ip", "link", "delete", port, fine=(0, 1))
+
+    def _place(self, index: int) -> str:
+        """Give a sandbox's element of the walls: its port, and whom it may speak as."""
+        return f"{{ {port_of(index)} . {hardware_of(index)} . {address_of(self.address, index)} }}"
 
     def joined(self, index: int) -> str | None:
         """Give what is wrong with a sandbox's wire, None where it is as it was laid."""

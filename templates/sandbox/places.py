@@ -117,8 +117,8 @@ class Places:
         for path in (folder / "work", folder / "work/repository", folder / "work/home"):
             path.mkdir(mode=0o700)
             os.chown(path, uid, uid)
-        (folder / "passwd").write_text(ACCOUNTS.format(uid=uid), encoding="ascii")
-        (folder / "group").write_text(GROUP.format(uid=uid), encoding="ascii")
+        write(folder / "passwd", ACCOUNTS.format(uid=uid), mode=0o644)
+        write(folder / "group", GROUP.format(uid=uid), mode=0o644)
         write(folder / "token", token + "\n", mode=0o400, owner=uid)
         record["token_sha256"] = hashlib.sha256(token.encode()).hexdigest()
         self.admit(record)
@@ -195,6 +195,8 @@ def copy_of_agents(into: Path) -> None:
         shutil.copytree(settings, beside)
     (beside / "tokens").mkdir(parents=True, exist_ok=True)
     (beside / "tokens/agent").touch()
+    for path in (beside, beside / "tokens"):
+        path.chmod(0o755)  # the door's own mask lets nobody in
     shutil.rmtree(into, ignore_errors=True)
     beside.rename(into)
 
