@@ -32,6 +32,16 @@ HOST_OUTCOME = {
     "changes": [str],
     "attestation": (str, None),
 }
+SANDBOX = {
+    "name": str,
+    "kind": str,
+    "owner_name": str,
+    "address": str,
+    "client": str,
+    "created": int,
+    "running": bool,
+    "stopped": str,
+}
 KEYS: dict[str, Any] = {
     "doctor": {
         "findings": [{"host": str, "cause": str, "means": str, "change": str, "lines": [str], "runtime": (str, None)}],
@@ -191,8 +201,34 @@ KEYS: dict[str, Any] = {
         ],
     },
     "lab": {"hosts": [{"name": str, "address": str, "os": str}]},
+    "sandbox create": {"sandbox": SANDBOX | {"seconds": (int, float), "host": str}},
+    "sandbox list": {"sandboxes": [SANDBOX | {"host": str, "repository": (str, None)}]},
+    "sandbox run": {
+        "run": {
+            "sandbox": str,
+            "agent": str,
+            "exit_code": int,
+            "changed_files": [str],
+            "flagged_files": [str],
+            "diff_file": str,
+            "seconds": (int, float),
+            "requests": int,
+        },
+    },
+    "sandbox diff": {
+        "review": {"changes": [{"path": str, "kind": str, "flags": [{"why": str, "detail": str}]}]},
+        "diff_file": str,
+    },
+    "sandbox accept": {"landed": {"branch": str, "paths": [str], "written": bool}},
+    "sandbox reject": {"rejected": bool},
+    "sandbox destroy": {"destroyed": str},
     "error": {"error": ERROR},
 }
+
+
+def shape_of(arguments: tuple[str, ...]) -> Any:
+    """Give the keys of what a command line asks for; raises KeyError for a verb that has none yet."""
+    return KEYS[" ".join(arguments[:2]) if arguments[0] == "sandbox" else arguments[0]]
 
 
 def missing(document: Any, shape: Any, path: str = "") -> list[str]:

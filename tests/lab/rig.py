@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.contract.keys import KEYS, missing
+from tests.contract.keys import KEYS, missing, shape_of
 
 #: A closed port of this machine: no hub is in reach of a test.
 NO_HUB = "http://127.0.0.1:9"
@@ -54,7 +54,7 @@ class Rig:
         document = json.loads(done.stdout)
         assert isinstance(document, dict)
         assert (
-            missing(document, KEYS[arguments[0]] if code == 0 else KEYS["error"] if "error" in document else {}) == []
+            missing(document, shape_of(arguments) if code == 0 else KEYS["error"] if "error" in document else {}) == []
         )
         return document
 

@@ -489,7 +489,7 @@ def test_git_has_one_door_and_the_room_imports_no_other() -> None:
     room = Path(orchestrator.sandbox.__file__).parent
     doors = {path.name for path in room.glob("*.py") if "subprocess" in path.read_text(encoding="utf-8")}
     assert doors == {"git.py", "place.py", "reached.py"}
-    assert "\"git\"" not in (room / "reached.py").read_text(encoding="utf-8"), "it starts the door's client, or ssh"
+    assert '"git"' not in (room / "reached.py").read_text(encoding="utf-8"), "it starts the door's client, or ssh"
     assert "import subprocess" not in (room / "place.py").read_text(encoding="utf-8")
 
 
