@@ -173,6 +173,8 @@ class AgentRow(Noun):
     command: str
     #: Its arguments for one task without a person; ``{task}`` and ``{file}`` are filled in.
     headless: tuple[str, ...]
+    #: What it leaves in a repository for itself, as patterns of gitignore(5): a sandbox brings none of it back.
+    leaves: tuple[str, ...] = ()
     install: AgentInstall
     wire: Literal["openai", "anthropic"]
     context_field: str | None

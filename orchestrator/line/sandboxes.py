@@ -115,6 +115,7 @@ def run(  # noqa: PLR0913, PLR0917 - one step of the line, each a value of it
     """Put a copy in, let an agent work on it, bring back what it did; raises UsageError, SandboxError."""
     began = time.monotonic()
     put_in(place, kept, repository, wish, tell)
+    _ignored(place, row.leaves)
     since = time.time() - 1
     code = _worked(place, words_of(row, task), task.seconds, kept.folder / TRANSCRIPT, tell)
     bring_back(kept, place)
@@ -157,12 +158,24 @@ def command_of(row: AgentRow) -> str:
 
 def emptied(place: Reached) -> None:
     """Empty the copy's folder inside; raises SandboxError."""
-    words = ["sh", "-c", 'cd "$1" && find . -mindepth 1 -delete', "sh", place.folder]
-    child = place.start(words)
+    if code := _done(place, 'cd "$1" && find . -mindepth 1 -delete'):
+        raise SandboxError(f"the copy's folder could not be emptied: it ended with {code}", where=place.name)
+
+
+def _ignored(place: Reached, patterns: tuple[str, ...]) -> None:
+    """Keep what an agent leaves for itself out of the result; raises SandboxError."""
+    if not patterns:
+        return
+    if code := _done(place, 'cd "$1/.git" && shift && mkdir -p info && printf "%s\\n" "$@" >info/exclude', *patterns):
+        raise SandboxError(f"the copy cannot be worked on: it ended with {code}", where=place.name)
+
+
+def _done(place: Reached, script: str, *more: str) -> int:
+    """Run a shell script inside, the copy's folder its first argument; give its exit code."""
+    child = place.start(["sh", "-c", script, "sh", place.folder, *more])
     if child.stdin is not None:
         child.stdin.close()
-    if code := child.wait():
-        raise SandboxError(f"the copy's folder could not be emptied: it ended with {code}", where=place.name)
+    return child.wait()
 
 
 def _worked(place: Reached, argv: list[str], seconds: float, transcript: Path, tell: Callable[[str], None]) -> int:

@@ -45,10 +45,10 @@ class Places:
     def __init__(self, settings: dict[str, Any], network: Network) -> None:
         self.settings, self.network = settings, network
         STATE.mkdir(mode=0o711, exist_ok=True)
-        if not CLIENTS.is_dir():
-            CLIENTS.mkdir(mode=0o750, parents=True)
-            CLIENTS.parent.chmod(0o711)
-            os.chown(CLIENTS, 0, self.gateway_group)
+        CLIENTS.mkdir(parents=True, exist_ok=True)
+        CLIENTS.parent.chmod(0o711)
+        os.chown(CLIENTS, 0, self.gateway_group)
+        CLIENTS.chmod(0o750)  # not with mkdir: the door's own mask takes the group's rights
 
     @property
     def gateway_group(self) -> int:
@@ -113,7 +113,7 @@ class Places:
 
     def _lay_out(self, record: dict[str, Any], folder: Path) -> None:
         uid, token = record["uid"], secrets.token_urlsafe(32)
-        folder.mkdir(mode=0o711)
+        folder.mkdir(mode=0o700)
         for path in (folder / "work", folder / "work/repository", folder / "work/home"):
             path.mkdir(mode=0o700)
             os.chown(path, uid, uid)

@@ -49,7 +49,8 @@ class Rig:
 
     def document(self, *arguments: str, code: int = 0) -> dict[str, Any]:
         """Run a verb with ``--json``; its exit code must be the one expected."""
-        done = self.run(*arguments, "--json")
+        cut = arguments.index("--") if "--" in arguments else len(arguments)
+        done = self.run(*arguments[:cut], "--json", *arguments[cut:])
         assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr[-3000:]}"
         document = json.loads(done.stdout)
         assert isinstance(document, dict)

@@ -222,7 +222,7 @@ def test_an_agent_works_and_its_requests_are_counted(walled: Walled, one: str) -
 def test_a_failing_test_is_mended_inside_and_lands_by_file(walled: Walled, one: str) -> None:
     """A script stands in for the agent: it tries the tests, edits, tries again, and plants what would run later."""
     script = (
-        "python3 -m pytest -q -p no:cacheprovider && exit 9\n"
+        "export PYTHONDONTWRITEBYTECODE=1\npython3 -m pytest -q -p no:cacheprovider && exit 9\n"
         "sed -i 's/Hello/Good morning/' greeting.py && python3 -m pytest -q -p no:cacheprovider || exit 8\n"
         "mkdir -p .vscode && echo '{}' > .vscode/tasks.json && git add -A && git commit -qm 'Mended'\n"
         "git config core.hooksPath /tmp && echo 'left' > notes.txt\n"
