@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from orchestrator.catalog.loader import load, profile
 from orchestrator.plan import plan
@@ -19,17 +19,24 @@ DECLARED = "rendered.json"
 
 
 class Case(NamedTuple):
-    """One case; its tree lies in the folder of its profile's name."""
+    """One case; its tree lies in the folder of its name."""
 
+    name: str
     profile: str
     snapshot: str
+    #: What is laid over the profile.
+    more: dict[str, Any] = {}
 
 
 CASES = (
-    Case("cpu", "debian12_4cpu_16gib_no_gpu.json"),
-    Case("cpu-agents", "debian12_4cpu_16gib_no_gpu.json"),
-    Case("dual-3090", "debian12_16cpu_64gib_2x_rtx3090.json"),
-    Case("external", "debian12_4cpu_16gib_ollama_answers.json"),
+    Case("cpu", "cpu", "debian12_4cpu_16gib_no_gpu.json"),
+    Case("cpu-agents", "cpu-agents", "debian12_4cpu_16gib_no_gpu.json"),
+    Case(
+        *("cpu-walled", "cpu-agents", "debian12_4cpu_16gib_no_gpu.json"),
+        {"people": ("ada",), "sandbox": {"kind": "container", "packages": ("ripgrep",)}},
+    ),
+    Case("dual-3090", "dual-3090", "debian12_16cpu_64gib_2x_rtx3090.json"),
+    Case("external", "external", "debian12_4cpu_16gib_ollama_answers.json"),
 )
 
 
@@ -37,7 +44,9 @@ def expected(case: Case) -> dict[str, str]:
     """Give the tree of a case as the code renders it now: path -> content."""
     catalog = load()
     snapshot = HostSnapshot.from_json((SNAPSHOTS / case.snapshot).read_text(encoding="utf-8"))
-    rendered = render(plan(snapshot, profile(catalog, case.profile), catalog), catalog)
+    wanted = profile(catalog, case.profile)
+    wanted = type(wanted).model_validate(wanted.model_dump() | case.more)
+    rendered = render(plan(snapshot, wanted, catalog), catalog)
     declared = rendered.document()
     declared["files"] = [{key: value for key, value in file.items() if key != "content"} for file in declared["files"]]
     tree = {f"release/{file.path}": file.content for file in rendered.files}
@@ -46,7 +55,7 @@ def expected(case: Case) -> dict[str, str]:
 
 def kept(case: Case) -> dict[str, str]:
     """Give the tree of a case as it is kept: every file there is in its folder."""
-    folder = HERE / case.profile
+    folder = HERE / case.name
     return {
         str(path.relative_to(folder)): path.read_text(encoding="utf-8")
         for path in sorted(folder.rglob("*"))

@@ -15,7 +15,7 @@ def moved(case: Case) -> list[str]:
 
 def renew(case: Case) -> None:
     """Write a case's tree: what is rendered and nothing else."""
-    now, folder = expected(case), HERE / case.profile
+    now, folder = expected(case), HERE / case.name
     for path in kept(case).keys() - now.keys():
         (folder / path).unlink()
     for path, content in now.items():
@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
         return 2
     found = [(case, path) for case in CASES for path in moved(case)]
     for case, path in found:
-        sys.stdout.write(f"{case.profile}/{path}\n")
+        sys.stdout.write(f"{case.name}/{path}\n")
     if arguments:
         return 1 if found else 0
     for case in CASES:

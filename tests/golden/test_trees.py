@@ -10,12 +10,12 @@ from tests.golden import agents, runtimes
 from tests.golden.cases import CASES, Case, expected, kept
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case.profile for case in CASES])
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_the_tree_is_as_it_is_kept(case: Case) -> None:
     now, before = expected(case), kept(case)
     assert sorted(now) == sorted(before)
     for path, content in now.items():
-        assert content == before[path], f"{case.profile}/{path} moved: if it was meant, python -m tests.golden.renew"
+        assert content == before[path], f"{case.name}/{path} moved: if it was meant, python -m tests.golden.renew"
 
 
 def test_every_profile_is_served_by_each_runtime_or_says_why_not() -> None:
