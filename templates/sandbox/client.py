@@ -25,8 +25,8 @@ def main() -> int:
             files = array.array("i", [0, 1, 2]) if asked["verb"] == "exec" else array.array("i")
             beside = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)] if files else []
             line = json.dumps(asked).encode() + b"\n"
-            sent = door.sendmsg([line], beside)
-            door.sendall(line[sent:])
+            if rest := line[door.sendmsg([line], beside) :]:  # an empty rest would be sent to who has answered and gone
+                door.sendall(rest)
             with door.makefile("rb") as answers:
                 told = json.loads(answers.readline() or b"null")
     except (OSError, ValueError) as error:
