@@ -152,5 +152,5 @@ def test_away_without_a_trace(host: Brought) -> None:
     (gone,) = host.rig.document("down", *LIMIT, "--purge", "--yes")["hosts"]
     assert gone["error"] is None
     assert host.read(TRACES) == host.traces
-    assert host.read("pgrep -f 'sleep 1000' || :").strip() == ""
+    assert host.read("pgrep -xf 'sleep 1000' || :").strip() == ""
     assert host.read("systemctl --failed --no-legend").strip() == ""

@@ -286,6 +286,8 @@ def steps_out_of_settings(record):
 def take_engine(record):
     """Stop an engine that was not there before us, and leave nothing of what it made by itself."""
     engine.leave_nothing(record.get("tables", []))
+    mine = [unit for unit in engine.UNITS if unit != "containerd.service" or is_ours("containerd")]
+    run(["systemctl", "disable", *mine])
     if not record.get("containerd") and not run(["dpkg", "--search", str(CONTAINERD)], fine=(0, 1)).strip():
         discard(CONTAINERD)
         with contextlib.suppress(OSError):
