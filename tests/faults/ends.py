@@ -30,7 +30,8 @@ def converges(site: Site, expected: dict[str, Any], about: str) -> None:
     (status,) = site.rig.document("status", "--lab", "--check")["hosts"]
     assert (status["drift"], status["serving"]) == ([], True), about
     assert not list((site.rig.state / "store/partial").glob("*")), about
-    assert site.rig.on(HOST, f"{_HALF}; {_WRITTEN}; {_AT_WORK}").stdout == "", about
+    left = site.rig.on(HOST, f"{_HALF}; {_WRITTEN}; {_AT_WORK}").stdout
+    assert left == "", f"{about}: {left}"
 
 
 def served_whole(site: Site, watcher: Watcher, former: Behind | None, about: str) -> None:

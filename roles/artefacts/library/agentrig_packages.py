@@ -199,6 +199,9 @@ def steps_to_install(params, lists, before):
         waiting = [unit for unit, package in params["waiting"].items() if package in new]
         yield f"install {words}", lambda: install_unstarted(missing, waiting)
         _, held = installed(names)  # apt lets go of a hold when it changes the package
+    for folder in (APT / "lists", APT / "cache"):
+        if is_there(folder):
+            yield f"remove {folder}, which an interrupted installation left", lambda folder=folder: discard(folder)
     if loose := [name for name in names if before.get(name) is None and name not in held]:
         yield f"hold {', '.join(loose)}", lambda: select(loose, "hold")
     text = blacklist(name for name in names if before.get(name) is None).encode()
