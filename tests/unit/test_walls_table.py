@@ -143,3 +143,8 @@ def test_what_leaked_is_read_from_what_nft_prints(door: ModuleType, monkeypatch:
     monkeypatch.setattr(network, "run", lambda *_words, **_more: text)
     one = door.Network("agentrig0", "10.87.0.1", None)
     assert one.leaked() == [("10.87.0.2", "198.18.0.1", "6"), ("10.87.0.3", "192.0.2.1", "17")]
+
+
+def test_where_the_tables_are_gone_nothing_has_leaked(door: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[door.Network.__module__], "run", lambda *_words, **_more: "")
+    assert door.Network("agentrig0", "10.87.0.1", None).leaked() == []
