@@ -14,6 +14,8 @@ from orchestrator import errors
 from orchestrator.catalog.loader import causes, load
 from orchestrator.cli.root import VERBS, deploy
 from orchestrator.plan import constants
+from tests.walls.controls import control_of
+from tests.walls.rows import program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +40,7 @@ def pages() -> dict[Path, str]:
     found[ROOT / "docs/reference/agents.md"] = GENERATED + agents_page()
     found[ROOT / "docs/reference/causes.md"] = GENERATED + causes_page()
     found[ROOT / "docs/reference/memory-constants.md"] = GENERATED + constants_page()
+    found[ROOT / "docs/reference/walls.md"] = GENERATED + walls_page()
     for spec in sorted(ROOT.glob("roles/*/meta/argument_specs.yml")):
         found[spec.parent.parent / "README.md"] = GENERATED + role_page(spec.parent.parent.name, spec)
     return found
@@ -229,6 +232,32 @@ def constants_page() -> str:
         "How they are checked: [memory](../guides/memory.md).\n",
         table(("constant", "value", "mechanism", "read from", "groups"), rows),
     ]
+    return "\n".join(parts)
+
+
+def walls_page() -> str:
+    """Write every wall of a sandbox, every probe that pushes at it, and how the wall is taken down to see it fail."""
+    loaded = program("table")
+
+    def cell(text: str) -> str:
+        return text.replace("|", "\\|")
+
+    parts = [
+        "# The walls of a sandbox\n",
+        "`deploy verify --only walls` tries every probe, in two sandboxes that it makes and takes away. What the",
+        "walls stop and what none stops: [the threat model](../guides/walls.md). The last column is the control: with",
+        "exactly that wall down, on a real host, the probe must fail (`tests/lab/test_walls.py`).\n",
+    ]
+    head = ("probe", "path", "protocol", "severity", "guards", "control")
+    for wall, what in loaded.WALLS.items():
+        rows = []
+        for row in [one for one in loaded.ROWS if one.wall == wall]:
+            control = control_of(row)
+            down = cell(control.words) if control else "-"
+            rows.append((row.name, f"`{cell(row.path)}`", row.protocol, row.severity, row.guards, down))
+        parts += [f"## {wall}\n", f"{what[0].upper()}{what[1:]}.\n", table(head, rows)]
+    parts.append("No host of the lab has control groups for memory, processes and processors: there these three are")
+    parts.append('"declared, not enforced here"; elsewhere a host without them fails.\n')
     return "\n".join(parts)
 
 

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from orchestrator.render.agents import agent_files
-from orchestrator.render.gateway import BRIDGE_ADDRESS
+from orchestrator.render.gateway import BRIDGE_ADDRESS, HEALTH_PATH
 from orchestrator.render.texts import filled, verbatim
 from orchestrator.render.units import GATEWAY_USER
 from orchestrator.rendered import CURRENT, RenderedFile, RenderedLink
@@ -21,9 +21,11 @@ FOLDER = "sandbox"
 BRIDGE, ADDRESS = "agentrig0", BRIDGE_ADDRESS
 #: What people of the host start; ``deploy sandbox`` asks through it.
 COMMAND = "/usr/local/bin/agentrig-sandbox"
-PROGRAMS = ("door.py", "places.py", "engine.py", "network.py", "client.py")
+PROGRAMS = ("door.py", "places.py", "engine.py", "network.py", "client.py", "seccomp.json")
+#: What pushes at the walls.
+PROBES = ("walls.py", "table.py", "inside.py", "wire.py")
 #: What the door reads, itself not named.
-PARTS = ("engine.py", "network.py", "places.py", "settings.json", "walls.nft")
+PARTS = ("engine.py", "network.py", "places.py", "seccomp.json", "settings.json", "walls.nft")
 #: The tables of the walls, as nftables lists them.
 TABLES = ("bridge agentrig", "inet agentrig")
 #: What the door lays the network with.
@@ -51,6 +53,8 @@ def sandbox_files(deployment: Deployment, catalog: Catalog) -> tuple[RenderedFil
     settings = {
         "bridge": BRIDGE,
         "address": ADDRESS,
+        "port": deployment.gateway_port,
+        "health_path": HEALTH_PATH,
         "people": list(deployment.people),
         "agents": list(deployment.agents),
         "gateway_user": GATEWAY_USER,
@@ -65,7 +69,9 @@ def sandbox_files(deployment: Deployment, catalog: Catalog) -> tuple[RenderedFil
         parts=[f"{CURRENT}/{FOLDER}/{name}" for name in PARTS],
         capabilities=" ".join(CAPABILITIES),
     )
-    programs = [RenderedFile(path=f"{FOLDER}/{name}", content=verbatim(f"{FOLDER}/{name}")) for name in PROGRAMS]
+    programs = [
+        RenderedFile(path=f"{FOLDER}/{name}", content=verbatim(f"{FOLDER}/{name}")) for name in (*PROGRAMS, *PROBES)
+    ]
     agents = [
         file.model_copy(update={"path": f"{FOLDER}/{file.path}"})
         for file in agent_files(inside(deployment), catalog)
@@ -75,7 +81,10 @@ def sandbox_files(deployment: Deployment, catalog: Catalog) -> tuple[RenderedFil
         RenderedFile(path=f"units/{SANDBOX_UNIT}", content=unit),
         RenderedFile(path=f"{FOLDER}/walls.nft", content=walls),
         RenderedFile(path=f"{FOLDER}/settings.json", content=json.dumps(settings, indent=2, ensure_ascii=False) + "\n"),
-        *(one.model_copy(update={"mode": "0755"}) if one.path.endswith("client.py") else one for one in programs),
+        *(
+            one.model_copy(update={"mode": "0755"}) if one.path.endswith(("client.py", "walls.py")) else one
+            for one in programs
+        ),
         *agents,
     )
 

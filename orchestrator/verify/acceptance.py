@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.evidence import AREAS, Area, Check
 from orchestrator.progress import Event
-from orchestrator.verify import agents, cards, context, endpoint, host_specs, listeners, tools
+from orchestrator.verify import agents, cards, context, endpoint, host_specs, listeners, tools, walls
 from orchestrator.verify.gateway import Gateway
 from orchestrator.verify.subject import Figure, check, skipped
 from orchestrator.verify.wire import WIRES
@@ -27,7 +27,7 @@ def run(subject: Subject, areas: Collection[Area], progress: Progress) -> tuple[
     """Give every check of the areas asked for, each told to ``progress`` when it is done; raises nothing of its own.
 
     A check that cannot run has failed; one that would rest on an endpoint that does not answer is skipped by name.
-    The area walls has no checks.
+    The area walls has checks where the host has sandboxes.
     """
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="host-specs") as beside:
         specs = beside.submit(host_specs.checks, subject.host, subject.manifest) if "host" in areas else None
@@ -48,6 +48,7 @@ def _served(subject: Subject, areas: Collection[Area], progress: Progress) -> It
     costly: tuple[tuple[Area, tuple[str, ...], Callable[[], Iterator[Check]]], ...] = (
         ("tools", tools.NAMES, lambda: _tools(subject)),
         ("context", promise.names, lambda: _context(subject, promise, progress)),
+        ("walls", (walls.NAME,) if subject.deployment.sandbox else (), lambda: walls.checks(subject)),
         ("agents", tuple(agents.name_of(row) for row in subject.agents), lambda: agents.checks(subject)),
     )
     for area, names, checks in costly:

@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import engine  # noqa: E402 - it lies beside this file
 from network import Failed, Network  # noqa: E402
-from places import Places, Refused, account_of  # noqa: E402
+from places import Places, Refused, account_of, write  # noqa: E402
 
 SOCKET = Path("/run/agentrig-sandbox/door.sock")
 #: Bytes of a request, words of a command and bytes of each, seconds that one may take.
@@ -40,6 +40,10 @@ MOST_REQUEST, MOST_WORDS, MOST_WORD, MOST_SECONDS = 256 << 10, 512, 128 << 10, 2
 #: Seconds between two looks at the walls, and between two at what the sandboxes take.
 LOOK_SECONDS = 5.0
 MEASURE_LOOKS = 4
+#: Hours of local time in which the walls are pushed at, and the seconds that lie between two nights at least.
+NIGHT, HALF_A_DAY = range(2, 6), 12 * 3600
+#: What got past the first wall, and when the walls were last pushed at by night.
+ALARMS, PROBED = Path("/run/agentrig-sandbox/alarms.json"), Path("/var/lib/agentrig-sandbox/probed")
 #: People who may be served at once.
 MOST_CALLERS = 64
 #: Limit -> its file in the unified hierarchy, and controller and file in the older ones (cgroups(7)).
@@ -107,6 +111,7 @@ class Door:
 
     def __init__(self, settings: dict[str, Any], places: Places) -> None:
         self.settings, self.places = settings, places
+        self.alarms: list[dict[str, str]] = []
         self.verbs = {"create": self.create, "list": self.list, "destroy": self.destroy, "exec": self.execute}
         self.verbs |= {"requests": self.requests, "info": self.info}
 
@@ -249,13 +254,19 @@ class Door:
         caller.tell(answer=used(done.stdout.splitlines(), record["client"]))
 
     def look(self) -> None:
-        """Look at the walls for ever: a sandbox whose walls do not stand is stopped before anything else."""
+        """Look at the walls for ever: a sandbox whose walls do not stand is stopped before anything else.
+
+        What got past the first of them is an alarm; once a night every wall is pushed at.
+        """
         for looks in itertools.count():
             time.sleep(LOOK_SECONDS)
             try:
                 large = self._large() if looks % MEASURE_LOOKS == 0 else {}
                 with _LOCK:
+                    self._listen()
                     self._look(large)
+                if due(time.localtime(), PROBED.stat().st_mtime if PROBED.exists() else 0.0):
+                    self._probe()
             except Exception as error:  # noqa: BLE001 - the next look may be luckier, and it must come
                 log(f"the walls could not be looked at: {type(error).__name__}: {error}")
 
@@ -263,6 +274,26 @@ class Door:
         """Measure what runs, which takes its time and holds nobody up; give what is too large, and by how much."""
         measured = {one["id"]: self.places.too_large(one) for one in self.places.all() if self.places.runs(one)}
         return {key: why for key, why in measured.items() if why}
+
+    def _listen(self) -> None:
+        """Raise the alarm for what got past the first wall, once for each; it lasts until the door is opened anew."""
+        known = {(one["who"], one["what"]) for one in self.alarms}
+        told = [(who, f"{to}, protocol {protocol}") for who, to, protocol in self.places.network.leaked()]
+        for who, what in told:
+            if (who, what) not in known:
+                when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+                self.alarms.append({"when": when, "who": who, "what": what})
+                log(f"ALARM: {who} got past the first wall, to {what}")
+                write(ALARMS, json.dumps(self.alarms) + "\n", mode=0o644)
+
+    @staticmethod
+    def _probe() -> None:
+        """Push at every wall, in a unit of its own: it takes more of root than the door has."""
+        PROBED.touch(mode=0o600)
+        program = str(Path(__file__).resolve().with_name("walls.py"))
+        words = ["systemd-run", "--quiet", "--collect", "--unit=agentrig-walls", program, "--keep"]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        log("the walls are pushed at: journalctl -u agentrig-walls" if done.returncode == 0 else done.stderr.strip())
 
     def _look(self, large: dict[str, str]) -> None:
         wrong = self.places.network.stand()
@@ -276,6 +307,11 @@ class Door:
         if wrong:
             self.places.network.put_up()
             log(f"the walls were put up again: {wrong}")
+
+
+def due(now: time.struct_time, last: float) -> bool:
+    """Tell whether the walls are to be pushed at: in the small hours of a day on which they have not been. Pure."""
+    return now.tm_hour in NIGHT and time.mktime(now) - last > HALF_A_DAY
 
 
 def used(lines: list[str], client: str) -> dict[str, float]:

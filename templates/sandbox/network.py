@@ -78,6 +78,19 @@ class Network:
     def _rules(family: str) -> list[str]:
         return lines_of(run("nft", "--stateless", "--numeric", "list", "table", family, "agentrig"))
 
+    def leaked(self) -> list[tuple[str, str, str]]:
+        """Give what got past the first table since the walls were put up: from whom, to whom, by which protocol.
+
+        Where the tables are gone there is nothing that could tell; ``stand`` says so.
+        """
+        listed = run("nft", "--json", "--numeric", "list", "set", "inet", "agentrig", "leaked", fine=(0, 1))
+        if not listed.strip():
+            return []
+        (found,) = [each["set"] for each in json.loads(listed)["nftables"] if "set" in each]
+        elements = [each.get("elem", each) for each in found.get("elem", [])]
+        rows = [each.get("val", each) for each in elements]
+        return sorted((str(one), str(to), str(protocol)) for one, to, protocol in (row["concat"] for row in rows))
+
     def join(self, index: int, process: int) -> None:
         """Give a container, by its first process, its one neighbour: a wall for it first, then the wire."""
         port, hardware, address = port_of(index), hardware_of(index), address_of(self.address, index)

@@ -132,6 +132,7 @@ class Places:
         """Let a sandbox's token in at the gateway, for so many days from now."""
         about = {
             "name": record["client"],
+            "address": record["address"],
             "expires": int(time.time()) + self.settings["token_days"] * 86400,
             "output_tokens": self.settings["output_tokens"],
             "requests_per_minute": None,

@@ -131,19 +131,17 @@ def test_the_agent_is_nobody_there(walled: Walled, one: str) -> None:
 def test_a_token_is_good_as_long_as_its_sandbox(walled: Walled) -> None:
     walled.sandbox("create", "short")
     token = walled.said("short", "cat", "/opt/agentrig/current/agents/tokens/agent")
-    ask = f"curl -s -o /dev/null -w '%{{http_code}}' -H 'Authorization: Bearer {token}' http://10.87.0.1:8080/v1/models"
     ask = (
-        ask
-        if "curl" in walled.rig.on(HOST, "command -v curl").stdout
-        else (
-            'python3 -c "import urllib.request as u, urllib.error as e\ntry: print(u.urlopen(u.Request('
-            f"'http://10.87.0.1:8080/v1/models', headers={{'Authorization': 'Bearer {token}'}})).status)\n"
-            'except e.HTTPError as x: print(x.code)"'
-        )
+        "import sys, urllib.request as u, urllib.error as e\nheaders = {'Authorization': 'Bearer ' + sys.argv[1]}\n"
+        "try: print(u.urlopen(u.Request('http://10.87.0.1:8080/v1/models', headers=headers), timeout=10).status)\n"
+        "except e.HTTPError as x: print(x.code)\n"
     )
-    assert walled.rig.read(HOST, ask).strip() == "200"
+    assert walled.said("short", "python3", "-c", ask, token) == "200"
+    assert walled.rig.read(HOST, f'python3 -c "{ask}" {token}').strip() == "401", "from another address"
     walled.sandbox("destroy", "short")
-    assert walled.rig.read(HOST, ask).strip() == "401"
+    walled.sandbox("create", "short")
+    assert walled.said("short", "python3", "-c", ask, token) == "401", "the former's, from the same address"
+    walled.sandbox("destroy", "short")
     assert walled.sandbox("list") == {"sandboxes": []}
     left = (
         "docker ps -aq; ls /var/lib/agentrig-sandbox /var/lib/agentrig/gateway/clients; ls -d /sys/class/net/agr[0-9]*"

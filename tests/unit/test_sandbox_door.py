@@ -28,7 +28,10 @@ def programs() -> dict[str, ModuleType]:
 def test_a_container_gets_no_right_and_no_network(programs: dict[str, ModuleType]) -> None:
     words = programs["engine"].arguments(RECORD, LIMITS, [("/there", "/here", False), ("/work", "/work", True)])
     assert {"--network=none", "--read-only", "--cap-drop=ALL", "--pull=never", "--ipc=private"} <= set(words)
-    assert [word for word in words if word.startswith("--security-opt=")] == ["--security-opt=no-new-privileges"]
+    assert [word for word in words if word.startswith("--security-opt=")] == [
+        "--security-opt=no-new-privileges",
+        "--security-opt=seccomp=/opt/agentrig/current/sandbox/seccomp.json",
+    ]
     assert f"--user={0x70000002}:{0x70000002}" in words
     mounts = [word for word in words if word.startswith("--mount=")]
     assert mounts == [

@@ -17,7 +17,7 @@ let events = 0;
 
 function client_of(r) {
     if (found === null) {
-        found = read(token_of(r));
+        found = read(token_of(r), r.remoteAddress);
     }
     return found;
 }
@@ -27,7 +27,8 @@ function token_of(r) {
     return bearer ? bearer[1] : r.headersIn['X-Api-Key'] || '';
 }
 
-function read(token) {
+// A file may name the one address that its token is good from.
+function read(token, address) {
     if (token.length < 20 || token.length > 200 || NO_TOKEN.test(token)) {
         return {};
     }
@@ -44,7 +45,8 @@ function read(token) {
     const name_of_it = known.name;
     const named = typeof name_of_it === 'string' && name_of_it.length > 0 && !NO_NAME.test(name_of_it);
     const whole = named && (cap === null || (Number.isInteger(cap) && cap > 0));
-    return timely && whole ? known : {};
+    const at_home = known.address === undefined || known.address === null || known.address === address;
+    return timely && whole && at_home ? known : {};
 }
 
 // The client's name; empty for a token that nobody has, that has ended, or whose file cannot be read as one.
