@@ -92,4 +92,8 @@ def test_up_goes_forward_to_the_lock_and_sweeps_what_nobody_goes_back_to(rig: Ri
     assert (after["drift"], after["left"]) == ([], None)
     assert {one["id"] for one in after["disk"]["former"]} == there - {second}
     assert rig.document(*UP, "--full")["hosts"][0]["changed"] == 0
+    rig.read(HOST, "mkdir -p /opt/agentrig/apt/lists/partial")  # as a reset leaves it after the last package
+    (mended,) = rig.document(*UP, "--full")["hosts"]
+    assert any("/opt/agentrig/apt/lists, which an interrupted installation left" in one for one in mended["changes"])
+    assert rig.on(HOST, "test -e /opt/agentrig/apt/lists").returncode == 1
     rig.read(HOST, "systemctl stop reader")
