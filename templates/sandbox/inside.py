@@ -1,6 +1,7 @@
 """What the agent of a sandbox can do, tried as the agent: one JSON document asked, a line of JSON for each probe.
 
-It runs inside, from its own text on the command line, with the standard library alone. Of what it finds it says
+It runs inside, from its own text on the command line, with the standard library alone; what it is asked comes on
+standard input, since tokens are in it. Of what it finds it says
 ``passed`` where the wall held, ``failed`` where something came through, and ``failed`` too where it could not try.
 """
 
@@ -380,7 +381,7 @@ def tried(asked: dict[str, Any], name: str, way: str, arguments: dict[str, Any])
 
 def main() -> int:
     """Try all that is asked for, side by side, then what must be alone."""
-    asked = json.loads(sys.argv[1]) | {"token": _token()}
+    asked = json.load(sys.stdin) | {"token": _token()}
     found: list[dict[str, str]] = []
     side_by_side = [row for row in asked["rows"] if WAYS[row[1]] in TOGETHER]
 

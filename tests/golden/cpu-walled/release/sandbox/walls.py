@@ -35,8 +35,8 @@ from table import ROWS, Row  # noqa: E402
 from wire import Ends, frame_of  # noqa: E402
 
 NAMES = ("walls-one", "walls-two")
-LOCK = Path("/run/agentrig-walls.lock")
-ALARMS = Path("/run/agentrig-sandbox/alarms.json")
+LOCK = Path("/run/agentrig-sandbox/walls.lock")
+ALARMS = LOCK.with_name("alarms.json")
 KEPT = STATE / "walls.json"
 #: Seconds that an ear stays open, and that all probes inside may take.
 LISTEN_SECONDS, INSIDE_SECONDS = 2.0, 90
@@ -84,11 +84,12 @@ class Stage:
         }
         with self._ended() as token:
             program = (HERE / "inside.py").read_text(encoding="utf-8")
-            words = ["python3", "-I", "-c", program, json.dumps(asked | {"ended": token})]
-            command = engine.command(self.one | {"container": self.container}, words, "walls", terminal=False,
-                                     where=engine.WORK)  # fmt: skip
+            words = ["python3", "-I", "-c", program]
+            record = self.one | {"container": self.container}
+            command = engine.command(record, words, "walls", terminal=False, where=engine.WORK)
+            text = json.dumps(asked | {"ended": token})
             done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=INSIDE_SECONDS, check=False
+                command, input=text, capture_output=True, text=True, timeout=INSIDE_SECONDS, check=False
             )
         told = [json.loads(line) for line in done.stdout.splitlines()]
         if done.returncode and not told:
