@@ -175,6 +175,8 @@ class AgentRow(Noun):
     headless: tuple[str, ...]
     #: What it leaves in a repository for itself, as patterns of gitignore(5): a sandbox brings none of it back.
     leaves: tuple[str, ...] = ()
+    #: When it runs a sandbox's commands; None for one whose own rules hold all commands or none.
+    runs_commands: Literal["when asked", "after each edit"] | None = None
     install: AgentInstall
     wire: Literal["openai", "anthropic"]
     context_field: str | None

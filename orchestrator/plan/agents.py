@@ -48,7 +48,8 @@ def with_agents(decided: Deployment, catalog: Catalog) -> Deployment:
                     *decided.rejections,
                 ],
             )
-    said = tuple(filter(None, (_short(catalog.agents[name], decided) for name in decided.agents)))
+    rows = [catalog.agents[name] for name in decided.agents]
+    said = tuple(filter(None, (told(row, decided) for row in rows for told in (_short, _commands))))
     return decided.model_copy(update={"reasons": (*decided.reasons, *said)}) if said else decided
 
 
@@ -63,6 +64,13 @@ def _short(row: AgentRow, decided: Deployment) -> str | None:
         f"{row.title}'s first request takes about {whole} of the window's {decided.context_tokens} tokens{trimmed}, "
         f"which leaves {left} for the work beside an answer"
     )
+
+
+def _commands(row: AgentRow, decided: Deployment) -> str | None:
+    """Give what is to be said of an agent that runs none of the commands that a sandbox grants."""
+    if row.runs_commands or not (decided.sandbox and decided.sandbox.commands):
+        return None
+    return f"{row.title} runs none of the sandbox's commands: its own rules allow it all commands or none"
 
 
 def _wire(row: AgentRow, decided: Deployment, catalog: Catalog) -> str | None:

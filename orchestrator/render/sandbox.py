@@ -74,7 +74,7 @@ def sandbox_files(deployment: Deployment, catalog: Catalog) -> tuple[RenderedFil
     ]
     agents = [
         file.model_copy(update={"path": f"{FOLDER}/{file.path}"})
-        for file in agent_files(inside(deployment), catalog)
+        for file in agent_files(inside(deployment), catalog, walled=True)
         if not file.secrets
     ]
     return (

@@ -33,7 +33,7 @@ CASES = (
     Case("cpu-agents", "cpu-agents", "debian12_4cpu_16gib_no_gpu.json"),
     Case(
         *("cpu-walled", "cpu-agents", "debian12_4cpu_16gib_no_gpu.json"),
-        {"people": ("ada",), "sandbox": {"kind": "container", "packages": ("ripgrep",)}},
+        {"people": ("ada",), "sandbox": {"kind": "container", "packages": ("ripgrep",), "commands": ("pytest -q",)}},
     ),
     Case("dual-3090", "dual-3090", "debian12_16cpu_64gib_2x_rtx3090.json"),
     Case("external", "external", "debian12_4cpu_16gib_ollama_answers.json"),

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.lab.alone.cases import CASES
+from orchestrator.profile import Sandbox
+from tests.lab.alone.cases import CASES, GRANTED, MADE, SHELL
 from tests.lab.alone.parsers import PARSERS
 from tests.lab.alone.stage import ANSWER, CATALOG, alone, released
 
@@ -82,6 +83,25 @@ def test_its_own_program_reads_its_settings_and_finds_a_wrong_one(releases: Stag
     finally:
         spoiled.write_text(kept, encoding="utf-8")
     assert parser.faults(wrong) != [], wrong["said"]
+
+
+@pytest.mark.parametrize("agent", [agent for agent, case in CASES.items() if case.runs])
+def test_in_a_sandbox_it_runs_what_is_granted_and_nothing_else(
+    tmp_path_factory: pytest.TempPathFactory, agent: str
+) -> None:
+    case, commands = CASES[agent], Sandbox(commands=(GRANTED,))
+    assert case.runs is not None
+    folder = released(agent, tmp_path_factory.mktemp(agent), walled=True, sandbox=commands)
+    ran = alone(agent, folder, [case.runs, {"text": "That is done."}])
+    assert ran["new_files"] == [MADE], ran["said"]
+    asks = [case.shell, case.longer(GRANTED + "; " + SHELL)]
+    for ask in asks:
+        refused = alone(agent, folder, [ask, {"text": "That is done."}])
+        assert (refused["outside"], refused["new_files"]) == ([], []), refused["said"]
+    outside = released(agent, tmp_path_factory.mktemp(agent), sandbox=commands)
+    assert alone(agent, outside, [case.runs, {"text": "That is done."}])["new_files"] == [], (
+        "on the host it is not granted"
+    )
 
 
 def test_claude_code_knows_every_variable_that_it_is_told(releases: Staged) -> None:

@@ -76,7 +76,8 @@ class Walled:
 def walled(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walled]:
     mine = replace(rig, folder=tmp_path_factory.mktemp("walled"))
     llm = {"context_tokens": WINDOW, "output_tokens": 256}
-    sandbox = {"kind": "container", "packages": ["python3-pytest"]}
+    commands = ["python3 -m pytest -q -p no:cacheprovider"]
+    sandbox = {"kind": "container", "packages": ["python3-pytest"], "commands": commands}
     mine.small("walled", llm=llm, agents=["aider"], people=["ada"], sandbox=sandbox)
     Lab(mine.state / "lab").up({HOST: "debian-12"})
     mine.read(HOST, "useradd --create-home ada; useradd --create-home bob")

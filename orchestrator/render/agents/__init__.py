@@ -29,14 +29,15 @@ BUILDERS: dict[str, Callable[[Deployment, Catalog], AgentParts]] = {
 }
 
 
-def agent_files(deployment: Deployment, catalog: Catalog) -> tuple[RenderedFile, ...]:
+def agent_files(deployment: Deployment, catalog: Catalog, *, walled: bool = False) -> tuple[RenderedFile, ...]:
     """Give the settings and the command of every agent, and a file with his token for everybody who has one.
 
-    Raises UsageError for an agent that no builder knows.
+    ``walled``: as they are in a sandbox, where an agent may run the project's own commands. Raises UsageError for an
+    agent that no builder knows.
     """
     files: list[RenderedFile] = []
     for row in rows_of(deployment, catalog):
-        parts = parts_of_agent(row, deployment, catalog)
+        parts = parts_of_agent(row, deployment, catalog, walled=walled)
         files += [*parts.files, wrapper(row, parts)]
     files += [
         RenderedFile(
@@ -82,6 +83,9 @@ def rows_of(deployment: Deployment, catalog: Catalog) -> tuple[AgentRow, ...]:
     return tuple(catalog.agents[name] for name in deployment.agents)
 
 
-def parts_of_agent(row: AgentRow, deployment: Deployment, catalog: Catalog) -> AgentParts:
-    """Give how one agent is started."""
+def parts_of_agent(row: AgentRow, deployment: Deployment, catalog: Catalog, *, walled: bool = False) -> AgentParts:
+    """Give how one agent is started; outside of a sandbox it is granted no command."""
+    sandbox = deployment.sandbox
+    if sandbox and not walled:
+        deployment = deployment.model_copy(update={"sandbox": sandbox.model_copy(update={"commands": ()})})
     return BUILDERS[row.name](deployment, catalog)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from orchestrator.render.agents.shared import (
@@ -9,6 +10,7 @@ from orchestrator.render.agents.shared import (
     AgentParts,
     address,
     artefact,
+    granted,
     here,
     sampling_of,
     settings,
@@ -71,7 +73,7 @@ def build(deployment: Deployment, catalog: Catalog) -> AgentParts:
         # What stands in the command goes before a repository's own settings and its .env.
         program=(
             *(artefact(NAME, "bin/aider"), "--config", here(NAME, OPTIONS)),
-            *("--openai-api-base", address(deployment), "--no-auto-lint", "--no-auto-test"),
+            *("--openai-api-base", address(deployment), "--no-auto-lint", *tests(deployment)),
         ),
         files=(settings(NAME, OPTIONS, options), settings(NAME, SETTINGS, [about]), settings(NAME, SIZES, sizes)),
         token_variable="OPENAI_API_KEY",  # noqa: S106 - a variable's name
@@ -84,3 +86,9 @@ def build(deployment: Deployment, catalog: Catalog) -> AgentParts:
             "PYTHONPYCACHEPREFIX": "$cache/bytecode",
         },
     )
+
+
+def tests(deployment: Deployment) -> tuple[str, ...]:
+    """Give the options by which it runs the project's commands after each edit, one after the other, and reads them."""
+    commands = granted(deployment)
+    return ("--auto-test", "--test-cmd", shlex.quote(" && ".join(commands))) if commands else ("--no-auto-test",)

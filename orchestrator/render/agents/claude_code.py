@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.render.agents.shared import (
     PATIENCE_SECONDS,
     AgentParts,
     address,
     artefact,
+    granted,
     here,
     settings,
 )
@@ -23,12 +24,9 @@ RETRIES = 2
 #: What it is given to work with: the prompt of each tool that it is not given stays out of the window.
 TOOLS = ("Read", "Edit", "Write", "Glob", "Grep")
 #: Read and write in the tree, and nothing else: no shell, no web, no tasks, no servers of others.
-PERMISSIONS = {
-    "defaultMode": "dontAsk",
-    "allow": ["Read(./**)", "Edit(./**)", "Glob", "Grep"],
-    "deny": ["Bash", "WebFetch", "WebSearch", "Task", "mcp__*", "Read(./.env)"],
-    "disableBypassPermissionsMode": "disable",
-}
+ALLOWED = ("Read(./**)", "Edit(./**)", "Glob", "Grep")
+DENIED = ("WebFetch", "WebSearch", "Task", "mcp__*", "Read(./.env)")
+SHELL = "Bash"
 #: Each documented way to keep it silent (code.claude.com/docs/en/env-vars).
 SILENT = {
     "CLAUDE_CODE_DISABLE_FEEDBACK_SURVEY": "1",
@@ -48,7 +46,7 @@ def build(deployment: Deployment, catalog: Catalog) -> AgentParts:  # noqa: ARG0
     environment = {**SILENT, **told(deployment)}
     values = {
         "env": environment,
-        "permissions": PERMISSIONS,
+        "permissions": permissions(granted(deployment)),
         "attribution": {"commit": "", "pr": ""},
         "enableAllProjectMcpServers": False,
     }
@@ -58,7 +56,12 @@ def build(deployment: Deployment, catalog: Catalog) -> AgentParts:  # noqa: ARG0
             *(artefact(NAME, "bin/claude"), "--settings", here(NAME, SETTINGS)),
             # A repository's own settings may name another address and commands to run.
             # The list of tools takes every word up to the next option: what the caller says must not follow it.
-            *("--tools", ",".join(TOOLS), "--restricted", "--strict-mcp-config"),
+            *(
+                "--tools",
+                ",".join((*TOOLS, *((SHELL,) if granted(deployment) else ()))),
+                "--restricted",
+                "--strict-mcp-config",
+            ),
         ),
         files=(settings(NAME, SETTINGS, values),),
         token_variable="ANTHROPIC_AUTH_TOKEN",  # noqa: S106 - a variable's name
@@ -68,6 +71,16 @@ def build(deployment: Deployment, catalog: Catalog) -> AgentParts:  # noqa: ARG0
             "CLAUDE_CONFIG_DIR": "$state/",
         },
     )
+
+
+def permissions(commands: tuple[str, ...]) -> dict[str, Any]:
+    """Give what it may do; of the shell the commands that were granted, word for word, and nothing else."""
+    return {
+        "defaultMode": "dontAsk",
+        "allow": [*ALLOWED, *(f"{SHELL}({command})" for command in commands)],
+        "deny": [*(() if commands else (SHELL,)), *DENIED],
+        "disableBypassPermissionsMode": "disable",
+    }
 
 
 def told(deployment: Deployment) -> dict[str, str]:

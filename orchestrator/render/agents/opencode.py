@@ -11,6 +11,7 @@ from orchestrator.render.agents.shared import (
     AgentParts,
     address,
     artefact,
+    granted,
     here,
     sampling_of,
     settings,
@@ -41,6 +42,11 @@ PERMISSION: dict[str, Any] = {
 }
 
 
+def permission(commands: tuple[str, ...]) -> dict[str, Any]:
+    """Give what it may do; of the shell the commands that were granted, and nothing else."""
+    return PERMISSION | {"bash": {"*": "deny", **dict.fromkeys(commands, "allow")}}
+
+
 def build(deployment: Deployment, catalog: Catalog) -> AgentParts:
     """Give how OpenCode is started for a deployment."""
     llm = deployment.served_name
@@ -68,7 +74,7 @@ def build(deployment: Deployment, catalog: Catalog) -> AgentParts:
                 },
             }
         },
-        "permission": PERMISSION,
+        "permission": permission(granted(deployment)),
         "compaction": {"auto": True, "prune": True},
         "autoupdate": False,
         "share": "disabled",
@@ -93,7 +99,7 @@ def build(deployment: Deployment, catalog: Catalog) -> AgentParts:
             "OPENCODE_DISABLE_PROJECT_CONFIG": "1",
             "OPENCODE_DISABLE_SHARE": "1",
             # Over what a repository's own settings allow.
-            "OPENCODE_PERMISSION": json.dumps(PERMISSION),
+            "OPENCODE_PERMISSION": json.dumps(permission(granted(deployment))),
             # It asks npm for a package of its own at the start, and goes on where nobody answers.
             "npm_config_registry": CLOSED,
         },

@@ -10,6 +10,7 @@ from orchestrator.render.agents.shared import (
     AgentParts,
     address,
     artefact,
+    granted,
     here,
     sampling_of,
     settings,
@@ -27,9 +28,10 @@ RETRIES = 2
 TOOLS = ("read_file", "write_file", "edit", "glob", "grep_search", "list_directory", "todo_write")
 #: Edits in the tree alone, without asking; a person is asked for any other, and where there is none it is refused.
 ALLOWED = ("Edit(./**)",)
+SHELL = "run_shell_command"
 #: Denied by name: what runs commands, asks the web, starts others, or fills the window with what is never used here.
 DENIED = (
-    *("run_shell_command", "web_fetch", "web_search", "agent", "skill", "save_memory", "exit_plan_mode"),
+    *(SHELL, "web_fetch", "web_search", "agent", "skill", "save_memory", "exit_plan_mode"),
     *("create_goal", "get_goal", "update_goal", "list_agents", "send_message", "task_stop", "tool_call", "tool_search"),
     *("enter_worktree", "exit_worktree", "notebook_edit", "record_artifact", "report_findings"),
 )
@@ -38,6 +40,7 @@ DENIED = (
 def build(deployment: Deployment, catalog: Catalog) -> AgentParts:
     """Give how Qwen Code is started for a deployment."""
     llm, sampling = deployment.served_name, sampling_of(deployment, catalog)
+    denied = [name for name in DENIED if name != SHELL or not granted(deployment)]
     generation: dict[str, Any] = {
         "timeout": PATIENCE_SECONDS * 1000,
         "maxRetries": RETRIES,
@@ -66,11 +69,11 @@ def build(deployment: Deployment, catalog: Catalog) -> AgentParts:
         },
         "memory": {"enableManagedAutoMemory": False, "enableManagedAutoDream": False, "enableAutoSkill": False},
         "skills": {"disabledLevels": ["project", "user", "extension", "bundled"]},
-        "permissions": {"allow": list(ALLOWED), "deny": list(DENIED)},
+        "permissions": {"allow": [*ALLOWED, *(f"{SHELL}({one})" for one in granted(deployment))], "deny": denied},
         "tools": {
             "approvalMode": "default",
-            "core": list(TOOLS),
-            "disabled": list(DENIED),
+            "core": [*TOOLS, *((SHELL,) if granted(deployment) else ())],
+            "disabled": denied,
             "toolSearch": {"enabled": False},
             "useRipgrep": False,
         },

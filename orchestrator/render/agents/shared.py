@@ -59,6 +59,11 @@ def address(deployment: Deployment) -> str:
     return f"http://{deployment.gateway_address}:{deployment.gateway_port}/v1"
 
 
+def granted(deployment: Deployment) -> tuple[str, ...]:
+    """Give the command lines that an agent may run: the project's own, in a sandbox; on the host itself none."""
+    return deployment.sandbox.commands if deployment.sandbox else ()
+
+
 def sampling_of(deployment: Deployment, catalog: Catalog) -> dict[str, float]:
     """Give how the llm is best sampled, as its row says; nothing for an llm that the catalog does not know."""
     row = catalog.llms.get(deployment.llm)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 REPOSITORY, OUTSIDE, SHELL = "{repository}", "{repository}/../outside.txt", "touch {repository}/../shell.txt"
+#: A command that a profile grants, and what it makes.
+GRANTED, MADE = "touch made-by-the-command.txt", "made-by-the-command.txt"
 
 
 class Case(NamedTuple):
@@ -21,6 +23,15 @@ class Case(NamedTuple):
     escapes: tuple[str, ...] = ()
     #: Its run is over with the first refusal.
     ends_there: bool = False
+
+    #: How a granted command is asked for; None for one that asks for none.
+    runs: dict[str, Any] | None = None
+
+    def longer(self, command: str) -> dict[str, Any]:
+        """Give how another command is asked for."""
+        assert self.runs is not None
+        arguments = {key: command if value == GRANTED else value for key, value in self.runs["arguments"].items()}
+        return self.runs | {"arguments": arguments}
 
     @property
     def turns(self) -> list[dict[str, Any]]:
@@ -46,6 +57,7 @@ CASES = {
             call("Edit", file_path=f"{REPOSITORY}/greeting.py", old_string="Hello", new_string="Good morning"),
         ),
         tools=("Edit", "Glob", "Grep", "Read", "Write"),
+        runs=call("Bash", command=GRANTED, description="x"),
     ),
     "cline": Case(
         outside=call("editor", path=OUTSIDE, new_text="x"),
@@ -78,6 +90,7 @@ CASES = {
             call("edit", file_path=f"{REPOSITORY}/greeting.py", old_string="Hello", new_string="Good morning"),
         ),
         tools=("edit", "glob", "grep_search", "list_directory", "read_file", "write_file"),
+        runs=call("run_shell_command", command=GRANTED, is_background=False),
     ),
     "opencode": Case(
         outside=call("write", filePath=OUTSIDE, content="x"),
@@ -88,5 +101,6 @@ CASES = {
             call("edit", filePath=f"{REPOSITORY}/greeting.py", oldString="Hello", newString="Good morning"),
         ),
         tools=("edit", "glob", "grep", "read", "todowrite", "write"),
+        runs=call("bash", command=GRANTED, description="x"),
     ),
 }

@@ -106,10 +106,10 @@ def _module() -> ModuleType:
     return sys.modules["agentrig_trees"]
 
 
-def released(agent: str, folder: Path, **changes: Any) -> Path:
+def released(agent: str, folder: Path, *, walled: bool = False, **changes: Any) -> Path:
     """Lay a release with one agent in a folder that stands in for ``/opt/agentrig``, with a token that is none."""
     row, current = CATALOG.agents[agent], folder / "current"
-    for file in agent_files(deployment(agent, **changes), CATALOG):
+    for file in agent_files(deployment(agent, **changes), CATALOG, walled=walled):
         path = current / file.path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("a-token\n" if "/tokens/" in file.path else file.content, encoding="utf-8")
