@@ -95,7 +95,8 @@ def _context(subject: Subject, promise: context.Promise, progress: Progress) -> 
 
 
 def _listeners(subject: Subject) -> Iterator[Check]:
-    yield cards.cards_check(subject)
+    if subject.deployment.gpus:
+        yield cards.cards_check(subject)
     yield listeners.list_check(subject.manifest, subject.reading)
     if subject.deployment.runtime_url:
         yield listeners.foreign_check(subject.deployment.runtime_url)

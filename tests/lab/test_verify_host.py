@@ -20,8 +20,9 @@ pytestmark = pytest.mark.lab
 
 RELEASE = "00112233aabbccdd"
 RUNTIME, GATEWAY = "agentrig-runtime.service", "agentrig-gateway.service"
+SANDBOXES = "agentrig-sandbox.service"
 
-# Stand-ins for the two services: they sleep. What is tried here are the specs, not the roles.
+# Stand-ins for the three services: they sleep. What is tried here are the specs, not the roles.
 LAY_OUT = f"""
 set -eu
 mkdir -p /opt/agentrig/releases/{RELEASE}/units /opt/agentrig/store
@@ -41,11 +42,21 @@ UNIT
   ln -sfn "/opt/agentrig/current/units/$unit" "/etc/systemd/system/$unit"
   ln -sfn "/etc/systemd/system/$unit" "/etc/systemd/system/multi-user.target.wants/$unit"
 done
+cat > "/opt/agentrig/releases/{RELEASE}/units/{SANDBOXES}" <<UNIT
+[Service]
+NoNewPrivileges=yes
+CapabilityBoundingSet=CAP_NET_ADMIN
+ExecStart=/usr/bin/sleep infinity
+[Install]
+WantedBy=multi-user.target
+UNIT
+ln -sfn "/opt/agentrig/current/units/{SANDBOXES}" "/etc/systemd/system/{SANDBOXES}"
+ln -sfn "/etc/systemd/system/{SANDBOXES}" "/etc/systemd/system/multi-user.target.wants/{SANDBOXES}"
 printf secret > "/opt/agentrig/releases/{RELEASE}/a file"
 chown root:agentrig-gateway "/opt/agentrig/releases/{RELEASE}/a file"
 chmod 0640 "/opt/agentrig/releases/{RELEASE}/a file"
 systemctl daemon-reload
-systemctl restart agentrig-runtime agentrig-gateway
+systemctl restart agentrig-runtime agentrig-gateway agentrig-sandbox
 """
 
 MANIFEST = Manifest(
@@ -69,13 +80,14 @@ MANIFEST = Manifest(
             target=f"/etc/systemd/system/{RUNTIME}",
         ),
     ),
-    units=tuple(UnitItem(name=name, enabled=True, active=True) for name in (RUNTIME, GATEWAY)),
+    units=tuple(UnitItem(name=name, enabled=True, active=True) for name in (RUNTIME, GATEWAY, SANDBOXES)),
     users=("agentrig-runtime", "agentrig-gateway"),
     groups=("agentrig-runtime", "agentrig-gateway"),
 )
 
 UNITS = "units are enabled and active as declared"
 PROCESSES = "each service runs as its own user, can gain no privilege and holds no capability"
+ROOTS = "a service of root's can gain no privilege and holds the declared capabilities alone"
 FILES = "files have their declared mode, owner and group"
 LINKS = "links point where they are declared to"
 CURRENT = "the current release is the declared one"
@@ -99,15 +111,16 @@ def on(host: LabHost, script: str) -> None:
     subprocess.run([*host.ssh(), "sh -s"], input=script, text=True, check=True, capture_output=True)
 
 
-def changed(directive: str) -> str:
-    folder = f"/run/systemd/system/{RUNTIME}.d"
+def changed(directive: str, unit: str = RUNTIME) -> str:
+    folder = f"/run/systemd/system/{unit}.d"
     return (
         f"mkdir -p {folder}; printf '[Service]\\n{directive}\\n' > {folder}/x.conf; "
-        f"systemctl daemon-reload; systemctl restart {RUNTIME}"
+        f"systemctl daemon-reload; systemctl restart {unit}"
     )
 
 
 UNDO_CHANGE = f"rm -r /run/systemd/system/{RUNTIME}.d"
+UNDO_ROOTS = f"rm -r /run/systemd/system/{SANDBOXES}.d"
 
 
 def red(found: tuple[Check, ...]) -> dict[str, str]:
@@ -118,10 +131,10 @@ def test_a_layout_that_holds_passes_every_spec(made: LabHost) -> None:
     on(made, LAY_OUT)
     found = host_specs.checks(as_host(made), MANIFEST)
     assert red(found) == {}
-    expected = {UNITS, PROCESSES, FILES, LINKS, CURRENT, SETUID, WRITABLE, USERS, PASSWORDS, GROUPS}
+    expected = {UNITS, PROCESSES, ROOTS, FILES, LINKS, CURRENT, SETUID, WRITABLE, USERS, PASSWORDS, GROUPS}
     assert {check.name for check in found} == expected
     assert {check.area for check in found} == {"host"}
-    assert next((check.figure, check.unit) for check in found if check.name == UNITS) == (2, "units")
+    assert next((check.figure, check.unit) for check in found if check.name == UNITS) == (3, "units")
 
 
 @pytest.mark.parametrize(
@@ -132,6 +145,8 @@ def test_a_layout_that_holds_passes_every_spec(made: LabHost) -> None:
         (changed("User=nobody"), UNDO_CHANGE, {PROCESSES}, "not as agentrig-runtime"),
         (changed("NoNewPrivileges=no"), UNDO_CHANGE, {PROCESSES}, "may gain privileges"),
         (changed("AmbientCapabilities=CAP_NET_RAW"), UNDO_CHANGE, {PROCESSES}, "holds capabilities"),
+        (changed("NoNewPrivileges=no", SANDBOXES), UNDO_ROOTS, {ROOTS}, f"{SANDBOXES} may gain privileges"),
+        (changed("CapabilityBoundingSet=CAP_SYS_MODULE", SANDBOXES), UNDO_ROOTS, {ROOTS}, "holds capabilities"),
         (f"chmod 0644 '/opt/agentrig/releases/{RELEASE}/a file'", "true", {FILES}, "has mode 644, not 0640"),
         (f"chown nobody '/opt/agentrig/releases/{RELEASE}/a file'", "true", {FILES}, "belongs to nobody:"),
         (f"rm '/opt/agentrig/releases/{RELEASE}/a file'", "true", {FILES}, "is not there"),
