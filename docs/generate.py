@@ -246,7 +246,7 @@ def walls_page() -> str:
         "# The walls of a sandbox\n",
         "`deploy verify --only walls` tries every probe, in two sandboxes that it makes and takes away. What the",
         "walls stop and what none stops: [the threat model](../guides/walls.md). The last column is the control: with",
-        "exactly that wall down, on a real host, the probe must fail (`tests/lab/test_walls.py`).\n",
+        "exactly that wall down, on a real host, the probe must fail (`tests/lab/test_sandboxes.py`).\n",
     ]
     head = ("probe", "path", "protocol", "severity", "guards", "control")
     for wall, what in loaded.WALLS.items():

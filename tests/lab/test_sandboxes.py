@@ -1,4 +1,7 @@
-"""Sandboxes on a real host: one door, one neighbour, a copy that comes back as a diff; what they survive."""
+"""Sandboxes on a real host: one door, one neighbour, a copy that comes back as a diff; what they survive.
+
+And their walls: every probe passes, and fails with exactly its wall down.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,12 @@ import pytest
 
 from orchestrator.lab import Lab
 from tests.lab.rig import Rig
+from tests.walls.rows import asked, rows
 
 HOST = "lab-walled"
 WHERE = ("--lab", "--host", HOST)
+ONLY = ("verify", "--lab", "--limit", HOST, "--only", "walls")
+TAKEN_DOWN = Path(__file__).parent.parent / "walls/taken_down.py"
 #: Tokens: Aider's first request, and room for an answer.
 WINDOW = 3072
 GREETING = "def greet(name):\n    return 'Hello, ' + name\n"
@@ -326,3 +332,64 @@ def test_again_changes_nothing(walled: Walled, one: str) -> None:
     (host,) = walled.rig.document("up", "--lab", "--profile", "walled", "--full")["hosts"]
     assert host["changed"] == 0, host["changes"]
     assert walled.ask(one) == 200
+
+
+def put(rig: Rig, path: str, text: str) -> None:
+    done = rig.run("lab", "ssh", HOST, f"cat > {path}", input=text)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_wall_holds_and_is_told(walled: Walled) -> None:
+    checks = walled.rig.document(*ONLY)["checks"]
+    assert [check["name"] for check in checks] == [row.name for row in rows()]
+    limits = {row.name for row in rows() if row.wall == "control group"}
+    assert {check["name"] for check in checks if check["result"] == "skipped"} == limits, "a lab host has no such limit"
+    assert {check["result"] for check in checks if check["name"] not in limits} == {"passed"}
+    assert walled.rig.document("sandbox", "list", "--lab", "--host", HOST) == {"sandboxes": []}
+
+
+def test_each_wall_down_is_seen_by_its_probes(walled: Walled) -> None:
+    put(walled.rig, "/root/taken_down.py", TAKEN_DOWN.read_text())
+    put(walled.rig, "/root/asked.json", json.dumps(asked()))
+    said = walled.rig.read(HOST, "python3 /root/taken_down.py < /root/asked.json")
+    found = [json.loads(line) for line in said.splitlines()]
+    down = {each["name"]: each for each in found if each["about"] == "down"}
+    assert down.keys() == {row.name for row in rows() if row.wall != "control group"}
+    blind = [each for each in down.values() if each["result"] != "failed" or "could not be tried" in each["detail"]]
+    assert blind == []
+    for about in ("before", "after"):
+        assert [each for each in found if each["about"] == about and each["result"] == "failed"] == []
+
+
+def test_what_gets_past_the_first_wall_is_told_by_the_next_verify(walled: Walled) -> None:
+    walled.rig.read(
+        HOST,
+        """echo '[{"when": "2026-01-01T00:00:00Z", "who": "a", "what": "b"}]' > /run/agentrig-sandbox/alarms.json""",
+    )
+    try:
+        (failed,) = [check for check in walled.rig.document(*ONLY, code=5)["checks"] if check["result"] == "failed"]
+        assert failed["name"] == "nothing got past the first wall"
+        assert "2026-01-01" in failed["detail"]
+    finally:
+        walled.rig.read(HOST, "rm /run/agentrig-sandbox/alarms.json")
+
+
+def test_the_walls_are_pushed_at_by_night(walled: Walled) -> None:
+    """The hours of the night stand in for: every hour is one."""
+    door, kept = "/opt/agentrig/current/sandbox/door.py", "/var/lib/agentrig-sandbox/walls.json"
+    walled.rig.read(
+        HOST, f"cp {door} /root/door.py; sed -i 's/^NIGHT, HALF_A_DAY = .*/NIGHT, HALF_A_DAY = range(24), 9/' {door}"
+    )
+    try:
+        walled.rig.read(HOST, "systemctl restart agentrig-sandbox")
+        until = time.monotonic() + 120
+        while walled.rig.on(HOST, f"test -e {kept}").returncode and time.monotonic() < until:
+            time.sleep(1)
+        found = json.loads(walled.rig.read(HOST, f"cat {kept}"))["probes"]
+    finally:
+        walled.rig.read(
+            HOST, f"cp /root/door.py {door}; systemctl restart agentrig-sandbox; systemctl stop agentrig-walls || :"
+        )
+    assert len(found) == len(rows())
+    failed = {each["wall"] for each in found if each["result"] == "failed"}
+    assert failed == {"control group"}, "which no lab host has; nobody told it that it is one"
