@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import tarfile
 import tempfile
 from pathlib import Path, PurePosixPath
@@ -43,6 +44,8 @@ class ActionModule(ActionBase):
         if self._task.check_mode:
             return result
         self._carried, self._all = 0, sum(sizes.values())
+        # What a run that was cut off had still to send comes when the link is back: it must not meet this one's files.
+        self._command(f"rm -f {staging}/*.part")
         small = {digest: blob for digest, blob in blobs.items() if sizes[digest] <= LARGE_BYTES}
         for digest in digests:
             if digest not in small:
@@ -53,7 +56,7 @@ class ActionModule(ActionBase):
 
     def _put(self, blob, staged):
         """Carry one file; it has its name only when all of it is there. What a failure leaves of it is removed."""
-        beside = f"{staged}.part"
+        beside = f"{staged}.{secrets.token_hex(8)}.part"
         self._command(f": > {beside}")
         try:
             with blob.open("rb") as file:
@@ -77,7 +80,7 @@ class ActionModule(ActionBase):
                 for digest, blob in blobs.items():
                     archive.add(blob, arcname=digest, filter=_plain)
             file.flush()
-            carried = staging / "parts.tar"
+            carried = staging / f"parts-{secrets.token_hex(8)}.tar"
             self._put(Path(file.name), carried)
         unpack = f"tar -xf {carried} -C {staging} --no-same-owner"
         self._command(f"{unpack} && rm -f {carried} || {{ rm -f {carried}; exit 1; }}")
