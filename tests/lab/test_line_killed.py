@@ -1,4 +1,4 @@
-"""``up`` killed, cut off or rebooted under, once for each: the whole matrix is in the slow ring."""
+"""A change killed in its middle, and a reboot, once each: first runs, cut links and full disks are in the slow ring."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ import pytest
 
 from tests.faults import ends, moments
 from tests.faults.inside import behind
-from tests.faults.site import FIRST, HOST, SECOND, Site, Undisturbed
+from tests.faults.site import FIRST, SECOND, Site, Undisturbed
 from tests.lab.rig import Rig
 
 #: Set AGENTRIG_SEED to have the moments of an earlier run again.
 SEED = int(os.environ.get("AGENTRIG_SEED") or random.SystemRandom().randrange(1 << 32))
-NOTHING_OF_OURS = "ls -d /opt/agentrig /etc/systemd/system/agentrig-*; getent passwd agentrig-runtime agentrig-gateway"
 #: Tasks of a change in their order; each is named as it starts.
 TASKS = ("Write the release", "Make the release current", "Run the runtime", "Run the gateway", "llm identity")
 
@@ -59,42 +58,10 @@ def killed(site: Site, moment: moments.Moment, undisturbed: Undisturbed) -> Iter
     ends.served_whole(site, watcher, former, about)
 
 
-def test_killed_before_anything_is_put_there(site: Site, undisturbed: Undisturbed, chance: random.Random) -> None:
-    """From nothing: neither lock nor store."""
-    site.ask_for(FIRST)
-    site.purge()
-    site.forget_the_lock()
-    with killed(site, moments.drawn(SEED, chance.choice(("detect", "plan", "lock"))), undisturbed):
-        pass
-
-
-def test_killed_in_a_first_apply(site: Site, undisturbed: Undisturbed, chance: random.Random) -> None:
-    """Half of the seeds go away again first, by what was meant to be put there and never was declared done."""
-    site.ask_for(FIRST)
-    site.purge()
-    with killed(site, moments.drawn(SEED, "apply"), undisturbed) as about:
-        if chance.random() < 0.5:
-            (gone,) = site.rig.document("down", "--lab", "--purge")["hosts"]
-            assert gone["error"] is None, about
-            assert site.rig.on(HOST, NOTHING_OF_OURS).stdout == "", about
-
-
-@pytest.mark.usefixtures("undisturbed")
-def test_a_link_that_is_cut_in_a_change(site: Site) -> None:
-    """It fails by itself, soon and in words; what served before does so all the while."""
-    site.ask_for(SECOND)
-    former = behind(site.inside.up_now() / "root")
-    with site.watcher() as watcher, site.start() as running:
-        assert running.wait(moments.Moment("apply", line="Write the release"), {})
-        ends.cut_until_it_ends(site, running)
-        assert watcher.serves_within(20), watcher.answers
-        assert set(watcher.served) == {former}
-        site.up()
-    ends.served_whole(site, watcher, former, "cut")
-
-
 def test_killed_in_a_change(site: Site, undisturbed: Undisturbed, chance: random.Random) -> None:
     """Of a rig that serves; it goes on, by what it was before or by what it is to become."""
+    site.ask_for(SECOND)
+    site.up()
     site.ask_for(FIRST)
     moment = moments.Moment("apply", line=chance.choice(TASKS))
     with killed(site, moment, undisturbed):
