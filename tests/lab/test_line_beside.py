@@ -62,7 +62,7 @@ def beside(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     environment = {"OLLAMA_MODELS": str(models), "HF_HOME": str(models / "none")}
     state = tmp_path_factory.mktemp("state")
     rig = Rig(tmp_path_factory.mktemp("empty"), state, (str(installed),), environment)
-    asks_for(rig, "extends: cpu\nllm: {context_tokens: 2048}\n")
+    asks_for(rig, "extends: cpu\nllm: {context_tokens: 1024}\n")
     (made,) = Lab(state / "lab").up({HOST: "debian-12"})
     (snapshot,) = rig.document("detect", "--lab")["hosts"]
     debs = closure(HostSnapshot.model_validate(snapshot), Store(tmp_path_factory.mktemp("theirs")))
@@ -121,7 +121,7 @@ def test_a_port_that_their_site_holds_is_refused_by_name_before_anything_is_chan
 
 
 def test_up_beside_a_site_a_firewall_and_weights_changes_none_of_them(beside: Rig) -> None:
-    asks_for(beside, "extends: cpu\nllm: {context_tokens: 2048}\ngateway: {port: 8090}\n")
+    asks_for(beside, "extends: cpu\nllm: {context_tokens: 1024}\ngateway: {port: 8090}\n")
     before = theirs(beside)
     (snapshot,) = beside.document("detect", "--lab")["hosts"]
     assert {"ufw", "firewalld", "nft inet theirs"} <= set(snapshot["firewalls"])

@@ -48,8 +48,8 @@ def person(there: Rig, tmp_path_factory: pytest.TempPathFactory) -> Rig:
             "agentrig_profile": "small",
         },
         "inv/group_vars/racks.yml": {"agentrig_profile": "elsewhere"},
-        "inv/profiles/small.yml": {"extends": "cpu", "llm": {"context_tokens": 2048}},
-        "inv/profiles/elsewhere.yml": {"extends": "cpu", "llm": {"context_tokens": 2048}, "gateway": {"port": 8090}},
+        "inv/profiles/small.yml": {"extends": "cpu", "llm": {"context_tokens": 1024}},
+        "inv/profiles/elsewhere.yml": {"extends": "cpu", "llm": {"context_tokens": 1024}, "gateway": {"port": 8090}},
     }
     for name, content in files.items():
         path = person.folder / name
@@ -175,9 +175,9 @@ def test_status_shows_all_in_one_table(person: Rig, third: dict[str, dict[str, A
     heading, *rows = [line.split() for line in done.stdout.splitlines()]
     assert heading == ["HOST", "SERVES", "PROFILE", "WINDOW", "DRIFT", "ACCEPTED"]
     assert [row[:5] for row in rows] == [
-        ["alpha", "smollm2-135m", "small", "2048", "none"],
-        ["beta", "smollm2-135m", "small", "2048", "none"],
-        ["gamma", "smollm2-135m", "elsewhere", "2048", "none"],
+        ["alpha", "smollm2-135m", "small", "1024", "none"],
+        ["beta", "smollm2-135m", "small", "1024", "none"],
+        ["gamma", "smollm2-135m", "elsewhere", "1024", "none"],
     ]
 
 

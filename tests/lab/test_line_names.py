@@ -25,7 +25,7 @@ NAME = 'Räuber "1" o\'n $(touch was-run) {{ 7*7 }}'
 PROFILE = "größer's $(touch was-run)"
 USER = "Jörg Müller"
 #: A window that is soon filled: what is tried here are names.
-SMALL = "extends: cpu\nllm: {context_tokens: 2048}\n"
+SMALL = "extends: cpu\nllm: {context_tokens: 1024}\n"
 
 
 @pytest.fixture(scope="module")

@@ -81,7 +81,7 @@ class Walled:
 @pytest.fixture(scope="module")
 def walled(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walled]:
     mine = replace(rig, folder=tmp_path_factory.mktemp("walled"))
-    llm = {"context_tokens": WINDOW, "output_tokens": 256}
+    llm = {"context_tokens": WINDOW, "output_tokens": 128}
     commands = ["python3 -m pytest -q -p no:cacheprovider"]
     sandbox = {"kind": "container", "packages": ["python3-pytest"], "commands": commands}
     mine.small("walled", llm=llm, agents=["aider"], people=["ada"], sandbox=sandbox)
