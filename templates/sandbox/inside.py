@@ -26,6 +26,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+#: Seconds that the gateway may take to answer, on a machine that has much else to do.
+ANSWER = 20.0
 #: Seconds that a packet is waited for: on one machine an answer takes less than a thousandth of it.
 WAIT = 1.0
 #: statvfs(3): the flag of a file system that is mounted for reading.
@@ -344,7 +346,7 @@ def http(asked: dict[str, Any], send: str, statuses: list[int], *, closed: bool 
     for key, value in words.items():
         text = text.replace("{" + key + "}", value)
     try:
-        with socket.create_connection((asked["gateway"], asked["port"]), 5) as one:
+        with socket.create_connection((asked["gateway"], asked["port"]), ANSWER) as one:
             one.sendall(text.encode("latin-1"))
             said = one.recv(4096)
     except ConnectionResetError:

@@ -1,15 +1,15 @@
 """Frames that no agent of a sandbox can send, sent by root on the sandbox's own wire, and ears where none may arrive.
 
-``wire.py send DEVICE`` sends what standard input has, a frame in hexadecimal digits a line. ``wire.py listen DEVICE
-SECONDS`` writes ``ready``, then each frame that it hears. Both run in the network that they are started in.
+``wire.py send DEVICE`` sends what standard input has, a frame in hexadecimal digits a line. ``wire.py listen DEVICE``
+writes ``ready``, then each frame that it hears until its standard input ends. Both run in the network that they are started in.
 """
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
 import sys
-import time
 from typing import NamedTuple
 
 IP, ARP, IP6, VLAN, UNKNOWN = 0x0800, 0x0806, 0x86DD, 0x8100, 0x88B5
@@ -137,22 +137,20 @@ def send(device: str, frames: list[bytes]) -> None:
             one.send(frame)
 
 
-def listen(device: str, seconds: float) -> None:
-    """Write down what arrives at a device."""
+def listen(device: str) -> None:
+    """Write down what arrives at a device, until standard input ends."""
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as one:
         one.bind((device, 3))
         sys.stdout.write("ready\n")
         sys.stdout.flush()
-        until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
-            one.settimeout(left)
-            try:
+        while True:
+            heard = select.select([one, sys.stdin], [], [])[0]
+            if one in heard:
                 frame, about = one.recvfrom(65536)
-            except TimeoutError:
+                if about[2] != socket.PACKET_OUTGOING:
+                    sys.stdout.write(frame.hex() + "\n")
+            elif heard:
                 return
-            if about[2] != socket.PACKET_OUTGOING:
-                sys.stdout.write(frame.hex() + "\n")
-                sys.stdout.flush()
 
 
 def main() -> int:
@@ -160,7 +158,7 @@ def main() -> int:
     if sys.argv[1] == "send":
         send(sys.argv[2], [bytes.fromhex(line) for line in sys.stdin.read().split()])
     else:
-        listen(sys.argv[2], float(sys.argv[3]))
+        listen(sys.argv[2])
     return 0
 
 
