@@ -1,7 +1,8 @@
 """Frames that no agent of a sandbox can send, sent by root on the sandbox's own wire, and ears where none may arrive.
 
 ``wire.py send DEVICE`` sends what standard input has, a frame in hexadecimal digits a line. ``wire.py listen DEVICE``
-writes ``ready``, then each frame that it hears until its standard input ends. Both run in the network that they are started in.
+writes ``ready``, then each frame that it hears until its standard input ends. Both run in the network that they are
+started in.
 """
 
 from __future__ import annotations
