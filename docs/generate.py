@@ -14,8 +14,8 @@ from orchestrator import errors
 from orchestrator.catalog.loader import causes, load
 from orchestrator.cli.root import VERBS, deploy
 from orchestrator.plan import constants
+from tests.host_programs import program
 from tests.walls.controls import control_of
-from tests.walls.rows import program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,11 +21,13 @@ FOLDER = "sandbox"
 BRIDGE, ADDRESS = "agentrig0", BRIDGE_ADDRESS
 #: What people of the host start; ``deploy sandbox`` asks through it.
 COMMAND = "/usr/local/bin/agentrig-sandbox"
-PROGRAMS = ("door.py", "places.py", "engine.py", "network.py", "client.py", "seccomp.json")
+PROGRAMS = ("door.py", "places.py", "engine.py", "network.py", "client.py")
+#: What an agent may ask of the kernel, as Docker reads it.
+SYSTEM_CALLS = "seccomp.json"
 #: What pushes at the walls.
 PROBES = ("walls.py", "table.py", "inside.py", "wire.py")
 #: What the door reads, itself not named.
-PARTS = ("engine.py", "network.py", "places.py", "seccomp.json", "settings.json", "walls.nft")
+PARTS = ("engine.py", "network.py", "places.py", SYSTEM_CALLS, "settings.json", "walls.nft")
 #: The tables of the walls, as nftables lists them.
 TABLES = ("bridge agentrig", "inet agentrig")
 #: What the door lays the network with.
@@ -70,7 +72,8 @@ def sandbox_files(deployment: Deployment, catalog: Catalog) -> tuple[RenderedFil
         capabilities=" ".join(CAPABILITIES),
     )
     programs = [
-        RenderedFile(path=f"{FOLDER}/{name}", content=verbatim(f"{FOLDER}/{name}")) for name in (*PROGRAMS, *PROBES)
+        RenderedFile(path=f"{FOLDER}/{name}", content=verbatim(f"{FOLDER}/{name}"))
+        for name in (*PROGRAMS, *PROBES, SYSTEM_CALLS)
     ]
     agents = [
         file.model_copy(update={"path": f"{FOLDER}/{file.path}"})

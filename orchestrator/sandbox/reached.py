@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 #: What the host has for it (``render/sandbox``), and where a copy lies inside.
 CLIENT = "/usr/local/bin/agentrig-sandbox"
-REPOSITORY = "/work/repository"
+REPOSITORY = "/agent/repository"
 CONNECT_SECONDS = 15
 #: Exit code of ssh for its own failures (ssh(1)).
 _SSH_FAILED = 255

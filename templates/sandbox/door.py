@@ -42,8 +42,8 @@ LOOK_SECONDS = 5.0
 MEASURE_LOOKS = 4
 #: Hours of local time in which the walls are pushed at, and the seconds that lie between two nights at least.
 NIGHT, HALF_A_DAY = range(2, 6), 12 * 3600
-#: What got past the first wall, and when the walls were last pushed at by night.
-ALARMS, PROBED = Path("/run/agentrig-sandbox/alarms.json"), Path("/var/lib/agentrig-sandbox/probed")
+#: What got past the first wall since the door was opened.
+ALARMS = Path("/run/agentrig-sandbox/alarms.json")
 #: People who may be served at once.
 MOST_CALLERS = 64
 #: Limit -> its file in the unified hierarchy, and controller and file in the older ones (cgroups(7)).
@@ -112,6 +112,7 @@ class Door:
     def __init__(self, settings: dict[str, Any], places: Places) -> None:
         self.settings, self.places = settings, places
         self.alarms: list[dict[str, str]] = []
+        self.probed = 0.0
         self.verbs = {"create": self.create, "list": self.list, "destroy": self.destroy, "exec": self.execute}
         self.verbs |= {"requests": self.requests, "info": self.info}
 
@@ -263,10 +264,10 @@ class Door:
             try:
                 large = self._large() if looks % MEASURE_LOOKS == 0 else {}
                 with _LOCK:
-                    self._listen()
                     self._look(large)
-                if due(time.localtime(), PROBED.stat().st_mtime if PROBED.exists() else 0.0):
-                    self._probe()
+                if due(time.localtime(), self.probed):
+                    self.probed = time.time()
+                    probe()
             except Exception as error:  # noqa: BLE001 - the next look may be luckier, and it must come
                 log(f"the walls could not be looked at: {type(error).__name__}: {error}")
 
@@ -286,15 +287,6 @@ class Door:
                 log(f"ALARM: {who} got past the first wall, to {what}")
                 write(ALARMS, json.dumps(self.alarms) + "\n", mode=0o644)
 
-    @staticmethod
-    def _probe() -> None:
-        """Push at every wall, in a unit of its own: it takes more of root than the door has."""
-        PROBED.touch(mode=0o600)
-        program = str(Path(__file__).resolve().with_name("walls.py"))
-        words = ["systemd-run", "--quiet", "--collect", "--unit=agentrig-walls", program, "--keep"]
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
-        log("the walls are pushed at: journalctl -u agentrig-walls" if done.returncode == 0 else done.stderr.strip())
-
     def _look(self, large: dict[str, str]) -> None:
         wrong = self.places.network.stand()
         for record in self.places.all():
@@ -304,9 +296,20 @@ class Door:
             if why:
                 self.places.stop(record, why)
                 log(f"stopped {record['id']}: {why}")
-        if wrong:
-            self.places.network.put_up()
-            log(f"the walls were put up again: {wrong}")
+        try:
+            self._listen()  # before the walls are put up anew, which forgets what leaked
+        finally:
+            if wrong:
+                self.places.network.put_up()
+                log(f"the walls were put up again: {wrong}")
+
+
+def probe() -> None:
+    """Push at every wall, in a unit of its own: it takes more of root than the door has."""
+    program = str(Path(__file__).resolve().with_name("walls.py"))
+    words = ["systemd-run", "--quiet", "--collect", "--unit=agentrig-walls", program]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    log("the walls are pushed at: journalctl -u agentrig-walls" if done.returncode == 0 else done.stderr.strip())
 
 
 def due(now: time.struct_time, last: float) -> bool:

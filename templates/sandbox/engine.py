@@ -25,7 +25,10 @@ IMAGE_LINK = CURRENT / "artefacts/sandbox-image"
 #: Letters of an image's key that its tag has.
 TAG = 16
 #: Where the copy lies inside, and the agent's home.
-WORK, REPOSITORY, HOME = "/work", "/work/repository", "/work/home"
+WORK = "/agent"
+REPOSITORY, HOME = f"{WORK}/repository", f"{WORK}/home"
+#: The name that every sandbox has for itself.
+HOSTNAME = "sandbox"
 #: How often what multiplies is killed before it is left to its limits.
 ROUNDS = 50
 #: Microseconds of the kernel's share-out of processors, its own default. Said as a quota, Docker leaves the limit
@@ -92,12 +95,13 @@ def mounts(folder: Path, agents: list[str]) -> list[tuple[str, str, bool]]:
 def arguments(record: Mapping[str, Any], limits: Mapping[str, Any], seen: list[tuple[str, str, bool]]) -> list[str]:
     """Give the words of ``docker run`` for a sandbox. Pure."""
     words = [
-        *("--detach", "--init", "--pull=never", "--restart=no", "--network=none", "--hostname=sandbox"),
+        *("--detach", "--init", "--pull=never", "--restart=no", "--network=none"),
+        f"--hostname={HOSTNAME}",
         *(f"--name={record['container']}", f"--label=agentrig.sandbox={record['id']}"),
         *(f"--label=agentrig.release={record['release']}", f"--user={record['uid']}:{record['uid']}"),
         *("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--ipc=private"),
         f"--security-opt=seccomp={SYSTEM_CALLS}",
-        *("--sysctl=net.ipv6.conf.all.disable_ipv6=1", "--workdir=/work", "--log-driver=none"),
+        *("--sysctl=net.ipv6.conf.all.disable_ipv6=1", f"--workdir={WORK}", "--log-driver=none"),
         *(f"--memory={limits['memory_mib']}m", f"--memory-swap={limits['memory_mib']}m"),
         *(f"--cpu-period={PERIOD}", f"--cpu-quota={limits['cpus'] * PERIOD:.0f}", "--oom-score-adj=500"),
         f"--pids-limit={limits['processes']}",

@@ -44,7 +44,6 @@ KERNELS = ("/proc", "/sys", "/dev")
 VARIABLES = {"AGENTRIG_SESSION", "HOME", "HOSTNAME", "LANG", "PATH", "PWD", "SHLVL", "TERM", "_", "LC_CTYPE"}
 #: Answers of the kernel to what a filter or a missing right denies, or to what it has not at all.
 DENIED = {errno.EPERM, errno.EACCES, errno.ENOSYS}
-AGENT_NUMBERS = 0x70000000
 
 
 class Through(Exception):  # noqa: N818 - an outcome, written down as a failure
@@ -168,10 +167,10 @@ def unshare(_: dict[str, Any]) -> str:
     return os.strerror(code)
 
 
-def numbers(_: dict[str, Any]) -> str:
+def numbers(asked: dict[str, Any]) -> str:
     """Look at the numbers of user and groups."""
     found = {*os.getresuid(), *os.getresgid(), *os.getgroups()}
-    if low := sorted(number for number in found if number < AGENT_NUMBERS):
+    if low := sorted(number for number in found if number < asked["first_uid"]):
         raise Through(f"it is {low}")
     return f"{os.getuid()}"
 

@@ -87,9 +87,8 @@ class Network:
         if not listed.strip():
             return []
         (found,) = [each["set"] for each in json.loads(listed)["nftables"] if "set" in each]
-        elements = [each.get("elem", each) for each in found.get("elem", [])]
-        rows = [each.get("val", each) for each in elements]
-        return sorted((str(one), str(to), str(protocol)) for one, to, protocol in (row["concat"] for row in rows))
+        rows = [element["concat"] for element in found.get("elem", [])]
+        return sorted((str(one), str(to), str(protocol)) for one, to, protocol in rows)
 
     def join(self, index: int, process: int) -> None:
         """Give a container, by its first process, its one neighbour: a wall for it first, then the wire."""

@@ -78,18 +78,10 @@ def _network() -> list[Row]:
         Row("the gateway answers inside", "seam", "gateway", "http", HIGH, "the agent's work", "http",
             {"send": "GET {health} HTTP/1.1\r\nHost: g\r\nConnection: close\r\n\r\n", "statuses": [204]}),
     ]  # fmt: skip
-    for port, what in _TCP.items():
-        guards = f"{what} on the host"
-        rows.append(
-            Row(f"TCP {port} of the gateway's address", "firewall", f"gateway:{port}", "tcp", HIGH, guards, "tcp",
-                {"port": port})
-        )  # fmt: skip
-    for port, what in _UDP.items():
-        guards = f"{what} on the host"
-        rows.append(
-            Row(f"UDP {port} of the gateway's address", "firewall", f"gateway:{port}", "udp", HIGH, guards, "udp",
-                {"port": port})
-        )  # fmt: skip
+    for kind, ports in (("tcp", _TCP), ("udp", _UDP)):
+        for port, what in ports.items():
+            name, guards = f"{kind.upper()} {port} of the gateway's address", f"{what} on the host"
+            rows.append(Row(name, "firewall", f"gateway:{port}", kind, HIGH, guards, kind, {"port": port}))
     rows.append(Row("ping of the gateway's address", "firewall", "gateway", "icmp", LOW, "the host", "ping", {}))
     for address, what in _NOWHERE.items():
         way = "loopback" if address.startswith("127.") else "route"
@@ -252,7 +244,7 @@ def _gateway() -> list[Row]:
         "a bad chunk": ask(chat, own, "Transfer-Encoding: chunked", method="POST") + "zz\r\n{}\r\n0\r\n\r\n",
     }  # fmt: skip
     rows += [
-        row(f"{name}", "request parser", name, send, *range(400, 600), guards="requests of others", closed=True)
+        row(name, "request parser", name, send, *range(400, 600), guards="requests of others", closed=True)
         for name, send in wrong.items()
     ]
     huge = ask(chat, own, "Content-Type: application/json", "Content-Length: 99999999999", method="POST")

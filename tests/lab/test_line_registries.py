@@ -176,7 +176,7 @@ def served(rig: Rig) -> Rig:
     return rig
 
 
-@pytest.mark.parametrize("fault", ["other"])
+@pytest.mark.parametrize("fault", ["half", "other"])
 def test_what_serves_serves_on(served: Rig, relay: Relay, index: Path, fault: Fault) -> None:
     """A wheel is gone from the store, and the registry spoils it: `up` says so and touches nothing."""
     rig = served

@@ -362,6 +362,7 @@ def test_each_wall_down_is_seen_by_its_probes(walled: Walled) -> None:
 
 
 def test_what_gets_past_the_first_wall_is_told_by_the_next_verify(walled: Walled) -> None:
+    """What the door would have written is stood in for; with its control the door itself writes it."""
     walled.rig.read(
         HOST,
         """echo '[{"when": "2026-01-01T00:00:00Z", "who": "a", "what": "b"}]' > /run/agentrig-sandbox/alarms.json""",
@@ -376,20 +377,24 @@ def test_what_gets_past_the_first_wall_is_told_by_the_next_verify(walled: Walled
 
 def test_the_walls_are_pushed_at_by_night(walled: Walled) -> None:
     """The hours of the night stand in for: every hour is one."""
-    door, kept = "/opt/agentrig/current/sandbox/door.py", "/var/lib/agentrig-sandbox/walls.json"
+    door = "/opt/agentrig/current/sandbox/door.py"
     walled.rig.read(
         HOST, f"cp {door} /root/door.py; sed -i 's/^NIGHT, HALF_A_DAY = .*/NIGHT, HALF_A_DAY = range(24), 9/' {door}"
     )
+    said = "journalctl --unit=agentrig-walls --output=cat --no-pager --quiet"
     try:
         walled.rig.read(HOST, "systemctl restart agentrig-sandbox")
         until = time.monotonic() + 120
-        while walled.rig.on(HOST, f"test -e {kept}").returncode and time.monotonic() < until:
+        while len(found := probes(walled.rig.read(HOST, said))) < len(rows()) and time.monotonic() < until:
             time.sleep(1)
-        found = json.loads(walled.rig.read(HOST, f"cat {kept}"))["probes"]
     finally:
         walled.rig.read(
-            HOST, f"cp /root/door.py {door}; systemctl restart agentrig-sandbox; systemctl stop agentrig-walls || :"
+            HOST, f"cp /root/door.py {door}; systemctl stop agentrig-walls; systemctl restart agentrig-sandbox"
         )
-    assert len(found) == len(rows())
+    assert {each["name"] for each in found} == {row.name for row in rows()}
     failed = {each["wall"] for each in found if each["result"] == "failed"}
     assert failed == {"control group"}, "which no lab host has; nobody told it that it is one"
+
+
+def probes(said: str) -> list[dict[str, str]]:
+    return [json.loads(line) for line in said.splitlines() if line.startswith('{"name"')]

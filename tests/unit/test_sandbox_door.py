@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 from types import ModuleType
 
 import pytest
 
-from orchestrator.files import data
 from orchestrator.render.sandbox import LIMITS
+from orchestrator.sandbox import reached
+from tests.host_programs import program
 
 RECORD = {"id": "1000-one", "container": "agentrig-1000-one", "release": "0123456789abcdef", "uid": 0x70000002}
 
 
 @pytest.fixture(scope="module")
 def programs() -> dict[str, ModuleType]:
-    """The door's own parts, loaded as they lie beside each other on a host."""
-    sys.path.insert(0, str(data("templates") / "sandbox"))
-    try:
-        return {name: importlib.import_module(name) for name in ("network", "engine", "places", "door")}
-    finally:
-        sys.path.pop(0)
+    """The door's own parts."""
+    return {name: program(name) for name in ("network", "engine", "places", "door")}
+
+
+def test_both_sides_know_where_a_copy_lies(programs: dict[str, ModuleType]) -> None:
+    assert programs["engine"].REPOSITORY == reached.REPOSITORY
 
 
 def test_a_container_gets_no_right_and_no_network(programs: dict[str, ModuleType]) -> None:
-    words = programs["engine"].arguments(RECORD, LIMITS, [("/there", "/here", False), ("/work", "/work", True)])
+    words = programs["engine"].arguments(RECORD, LIMITS, [("/there", "/here", False), ("/there/work", "/agent", True)])
     assert {"--network=none", "--read-only", "--cap-drop=ALL", "--pull=never", "--ipc=private"} <= set(words)
     assert [word for word in words if word.startswith("--security-opt=")] == [
         "--security-opt=no-new-privileges",
@@ -36,7 +35,7 @@ def test_a_container_gets_no_right_and_no_network(programs: dict[str, ModuleType
     mounts = [word for word in words if word.startswith("--mount=")]
     assert mounts == [
         "--mount=type=bind,source=/there,target=/here,readonly",
-        "--mount=type=bind,source=/work,target=/work",
+        "--mount=type=bind,source=/there/work,target=/agent",
     ]
     assert not [
         word for word in words if "privileged" in word.replace("no-new-privileges", "") or "docker.sock" in word
@@ -57,7 +56,7 @@ def test_a_quota_is_a_share_of_its_period(programs: dict[str, ModuleType]) -> No
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_a_command_bears_its_session(programs: dict[str, ModuleType], *, terminal: bool) -> None:
-    words = programs["engine"].command(RECORD, ["echo", "--tty"], "abcd", terminal=terminal, where="/work")
+    words = programs["engine"].command(RECORD, ["echo", "--tty"], "abcd", terminal=terminal, where="/agent")
     assert words[-3:] == ["agentrig-1000-one", "echo", "--tty"]
     assert "--env=AGENTRIG_SESSION=abcd" in words
     assert ("--tty" in words[:-1]) is terminal

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import socket
 import struct
 import sys
 import time
 from collections import Counter
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
-from orchestrator.files import data
 from orchestrator.verify.on_host import Said
 from orchestrator.verify.walls import told
+from tests.host_programs import program
 from tests.walls.controls import FRAMES, WITHOUT, control_of
-from tests.walls.rows import program, rows
+from tests.walls.rows import rows
 
 MARK = b"agentrig-a-mark"
 
@@ -118,11 +117,7 @@ def test_what_is_no_probe_is_a_failure(said: Said, results: list[str]) -> None:
 
 @pytest.fixture(scope="module")
 def door() -> ModuleType:
-    sys.path.insert(0, str(data("templates") / "sandbox"))
-    try:
-        return importlib.import_module("door")
-    finally:
-        sys.path.pop(0)
+    return program("door")
 
 
 @pytest.mark.parametrize(
@@ -134,17 +129,33 @@ def test_the_walls_are_due_once_a_night(door: ModuleType, hour: int, hours_ago: 
 
 
 def test_what_leaked_is_read_from_what_nft_prints(door: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As nft 1.0.6 printed it on a lab host, and 1.1.3 prints an element that counts."""
+    """As nft 1.0.6 printed such a set, the names apart."""
     text = (
-        '{"nftables": [{"metainfo": {"version": "1.0.6"}}, {"set": {"family": "inet", "name": "leaked", "elem": ['
-        '{"concat": ["10.87.0.2", "198.18.0.1", 6]}, {"elem": {"val": {"concat": ["10.87.0.3", "192.0.2.1", 17]}}}]}}]}'
+        '{"nftables": [{"metainfo": {"version": "1.0.6", "release_name": "Lester Gooch #5", "json_schema_version": 1}},'
+        ' {"set": {"family": "inet", "name": "leaked", "table": "agentrig", "type": ["ipv4_addr", "ipv4_addr",'
+        ' "inet_proto"], "handle": 1, "size": 256, "elem": [{"concat": ["10.87.0.2", "198.18.0.1", 6]}]}}]}'
     )
-    network = sys.modules[door.Network.__module__]
-    monkeypatch.setattr(network, "run", lambda *_words, **_more: text)
-    one = door.Network("agentrig0", "10.87.0.1", None)
-    assert one.leaked() == [("10.87.0.2", "198.18.0.1", "6"), ("10.87.0.3", "192.0.2.1", "17")]
+    monkeypatch.setattr(sys.modules[door.Network.__module__], "run", lambda *_words, **_more: text)
+    assert door.Network("agentrig0", "10.87.0.1", None).leaked() == [("10.87.0.2", "198.18.0.1", "6")]
 
 
 def test_where_the_tables_are_gone_nothing_has_leaked(door: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules[door.Network.__module__], "run", lambda *_words, **_more: "")
     assert door.Network("agentrig0", "10.87.0.1", None).leaked() == []
+
+
+def test_an_alarm_that_cannot_be_read_keeps_no_sandbox_running_and_no_wall_down(door: ModuleType) -> None:
+    """Stand-ins for network and places that write down what they are asked for."""
+    done: list[str] = []
+
+    def broken() -> list[tuple[str, str, str]]:
+        done.append("listened")
+        raise ValueError("what nft printed cannot be read")
+
+    network = SimpleNamespace(stand=lambda: "gone", joined=lambda _: None, leaked=broken)
+    network.put_up = lambda: done.append("put up")
+    places = SimpleNamespace(network=network, all=lambda: [{"id": "0-one", "index": 2}], runs=lambda _: True)
+    places.stop = lambda record, why: done.append(f"stopped {record['id']}: {why}")
+    with pytest.raises(ValueError, match="cannot be read"):
+        door.Door({}, places)._look({})
+    assert done == ["stopped 0-one: gone", "listened", "put up"]

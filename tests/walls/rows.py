@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
-from types import ModuleType
 from typing import Any
 
-from orchestrator.files import data
+from tests.host_programs import program
 from tests.walls.controls import control_of
-
-
-def program(name: str) -> ModuleType:
-    """Load one of the probes' programs that stands alone."""
-    path = data("templates") / "sandbox" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"sandbox_{name}", str(path))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def rows() -> tuple[Any, ...]:

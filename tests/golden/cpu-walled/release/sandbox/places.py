@@ -26,7 +26,7 @@ FIRST_UID = 0x70000000
 #: Sandboxes that one person may have at once.
 MOST = 16
 ACCOUNTS = (
-    "root:x:0:0::/root:/usr/sbin/nologin\nagent:x:{uid}:{uid}::/work/home:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n"
+    "root:x:0:0::/root:/usr/sbin/nologin\nagent:x:{uid}:{uid}::{home}:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n"
 )
 GROUP = "root:x:0:\nagent:x:{uid}:\nnogroup:x:65534:\n"
 
@@ -117,8 +117,6 @@ class Places:
         for path in (folder / "work", folder / "work/repository", folder / "work/home"):
             path.mkdir(mode=0o700)
             os.chown(path, uid, uid)
-        write(folder / "passwd", ACCOUNTS.format(uid=uid), mode=0o644)
-        write(folder / "group", GROUP.format(uid=uid), mode=0o644)
         write(folder / "token", token + "\n", mode=0o400, owner=uid)
         record["token_sha256"] = hashlib.sha256(token.encode()).hexdigest()
         self.admit(record)
@@ -152,6 +150,8 @@ class Places:
         self.network.leave(record["index"])
         folder = self.folder(record)
         record |= {"release": release(), "stopped": ""}
+        write(folder / "passwd", ACCOUNTS.format(uid=record["uid"], home=engine.HOME), mode=0o644)
+        write(folder / "group", GROUP.format(uid=record["uid"]), mode=0o644)
         copy_of_agents(folder / "agents")
         self.admit(record)
         process = engine.start(record, folder, self.settings["limits"], self.settings["agents"])

@@ -28,16 +28,14 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 import engine  # noqa: E402 - they lie beside this file
-from door import held  # noqa: E402
+from door import ALARMS, held  # noqa: E402
 from network import Failed, hardware_of, run  # noqa: E402
-from places import CLIENTS, STATE, write  # noqa: E402
+from places import CLIENTS, FIRST_UID, STATE, write  # noqa: E402
 from table import ROWS, Row  # noqa: E402
 from wire import Ends, frame_of  # noqa: E402
 
 NAMES = ("walls-one", "walls-two")
 LOCK = Path("/run/agentrig-sandbox/walls.lock")
-ALARMS = LOCK.with_name("alarms.json")
-KEPT = STATE / "walls.json"
 #: Seconds that an ear stays open after the last frame, and that all probes inside may take.
 LISTEN_SECONDS, INSIDE_SECONDS = 1.0, 120
 
@@ -76,7 +74,8 @@ class Stage:
             "gateway": self.settings["address"],
             "port": self.settings["port"],
             "health": self.settings["health_path"],
-            "hostname": "sandbox",
+            "hostname": engine.HOSTNAME,
+            "first_uid": FIRST_UID,
             "limits": self.settings["limits"],
             "seen": [at for _, at, _ in engine.mounts(STATE / self.one["id"], self.settings["agents"])],
             "other": (STATE / self.two["id"] / "token").read_text(encoding="ascii").strip(),
@@ -241,28 +240,18 @@ def settings_of() -> dict[str, Any]:
 
 
 def main() -> int:
-    """Try all, or those that are named."""
+    """Try all."""
     parser = argparse.ArgumentParser(prog="walls.py", allow_abbrev=False)
-    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="a probe; may be given again")
     parser.add_argument("--lab", action="store_true", help="the host is one of the lab's")
-    parser.add_argument("--keep", action="store_true", help=f"write what came of it to {KEPT}")
     given = parser.parse_args()
-    rows = [row for row in ROWS if not given.only or row.name in given.only]
-    began = time.time()
     try:
         with two_sandboxes():
-            found = Stage(settings_of(), lab=given.lab).run(rows)
+            found = Stage(settings_of(), lab=given.lab).run(ROWS)
     except (Failed, OSError, ValueError) as error:
-        found = [_about(row) | _untried(str(error)) for row in rows]
+        found = [_about(row) | _untried(str(error)) for row in ROWS]
     for each in found:
         sys.stdout.write(json.dumps(each) + "\n")
-    failed = [each for each in found if each["result"] == "failed"]
-    if given.keep:
-        seconds = round(time.time() - began, 1)
-        write(KEPT, json.dumps({"began": int(began), "seconds": seconds, "probes": found}, indent=1), mode=0o600)
-        for each in failed:
-            sys.stderr.write(f"wall {each['wall']}: {each['name']}: {each['detail']}\n")
-    return 1 if failed or not found else 0
+    return 1 if any(each["result"] == "failed" for each in found) else 0
 
 
 if __name__ == "__main__":
